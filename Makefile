@@ -1,0 +1,45 @@
+# Everything here needs only Python 3.11 or newer and make; the first target makes the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SYNCED := $(VENV)/.synced
+
+.PHONY: up test lint format openapi lock bench clean
+
+up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
+	@$(BIN)/bf-admin up $(ARGS)
+
+test: $(SYNCED) ## All tests, on the embedded PostgreSQL or the one BF_TEST_POSTGRES names
+	@$(BIN)/pytest -n $(or $(WORKERS),auto) $(ARGS)
+
+lint: $(SYNCED) ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(SYNCED)
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+openapi: $(SYNCED) ## Write openapi.json anew
+	@$(BIN)/bf-admin openapi --output openapi.json
+
+lock: $(SYNCED)
+	@$(BIN)/uv lock
+
+bench: $(SYNCED) ## Side-by-side measurements, for bench/RESULTS.md
+	@$(BIN)/python bench/provision.py $(ARGS)
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+
+# --inexact: uv itself lives there, and is none of the project's dependencies.
+$(SYNCED): pyproject.toml uv.lock $(BIN)/uv
+	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --all-extras --inexact --python $(BIN)/python
+	@touch $@

@@ -1,0 +1,119 @@
+"""Rules of API keys: `bfk_ID.SECRET`, of which only an HMAC of the secret is stored.
+
+A slow hash is for secrets that people choose. This one is 256 random bits: there is nothing to guess,
+and each request would pay for it (libraries note: 130 ms).
+"""
+
+import hmac
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from app.apikeys import queries
+from app.apikeys.model import ApiKey, Role
+from app.db.pool import Connection
+from app.errors import Invalid, NotFound, Unauthenticated
+
+_KEY: Final = re.compile(r"bfk_([a-z0-9]{16})\.([A-Za-z0-9_-]{43})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """`key` is shown once."""
+
+    id: str
+    key: str
+
+
+class Keys:
+    """`pepper` is mixed into every hash: without it a copy of the table verifies nothing."""
+
+    def __init__(self, pepper: str) -> None:
+        self._pepper = pepper.encode()
+
+    def _hash(self, secret: str) -> bytes:
+        return hmac.digest(self._pepper, secret.encode(), "sha256")
+
+    async def verify(self, conn: Connection, presented: str) -> ApiKey:
+        """Raises Unauthenticated, with the same words whatever is wrong with the key."""
+        match = _KEY.fullmatch(presented)
+        key = None if match is None else await queries.get(conn, match[1])
+        if match is None or key is None:
+            raise Unauthenticated("The API key is not valid.")
+        genuine = hmac.compare_digest(self._hash(match[2]), key.secret_hash)
+        if not genuine or not key.usable:
+            raise Unauthenticated("The API key is not valid.")
+        return key
+
+    async def create(
+        self,
+        conn: Connection,
+        *,
+        name: str,
+        role: Role,
+        created_by: str,
+        tenant_id: str | None = None,
+        expires_in: timedelta | None = None,
+    ) -> NewKey:
+        """Raises Invalid for a name that is empty or longer than 255 characters."""
+        if not name.strip() or len(name) > 255 or "\0" in name:
+            raise Invalid("A key's name has 1 to 255 characters.")
+        new = _generate()
+        await queries.insert(
+            conn,
+            key_id=new.id,
+            name=name,
+            role=role,
+            tenant_id=tenant_id,
+            secret_hash=self._hash(new.key.partition(".")[2]),
+            created_by=created_by,
+            expires_in=expires_in,
+        )
+        return new
+
+    async def ensure_bootstrap_admin(self, conn: Connection, path: Path) -> str:
+        """The admin key in the file at `path`, made (0600) if it is not there, known to the database.
+
+        The same key after every restart. Raises Invalid where the file holds something else.
+        """
+        key = _read_or_make(path)
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise Invalid(f"{path} does not hold an API key; remove it to have a new one made.")
+        await queries.ensure_admin(conn, key_id=match[1], name="bootstrap", secret_hash=self._hash(match[2]))
+        return key
+
+
+async def revoke(conn: Connection, key_id: str) -> None:
+    """Raises NotFound; revoking twice is fine."""
+    if not await queries.revoke(conn, key_id):
+        raise NotFound("There is no such API key.")
+
+
+def _generate() -> NewKey:
+    key_id = secrets.token_hex(8)
+    return NewKey(id=key_id, key=f"bfk_{key_id}.{secrets.token_urlsafe(32)}")
+
+
+def _read_or_make(path: Path) -> str:
+    """Two processes that start at once agree: the file is linked into place whole, by the first."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(_generate().key + "\n")
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # somebody else was first, and theirs is the key
+    finally:
+        draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,27 @@
+"""SQL of the audit trail."""
+
+from typing import Any, Literal
+
+from app.db.pool import Connection
+
+Outcome = Literal["accepted", "succeeded", "failed", "denied"]
+
+_INSERT = """
+INSERT INTO bf_control.audit (actor, source_address, request_id, action, target, outcome, before, after)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+
+
+async def insert(
+    conn: Connection,
+    *,
+    actor: str,
+    source_address: str | None,
+    request_id: str | None,
+    action: str,
+    target: str,
+    outcome: Outcome,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+) -> None:
+    await conn.execute(_INSERT, actor, source_address, request_id, action, target, outcome, before, after)

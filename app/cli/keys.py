@@ -1,0 +1,101 @@
+"""bf-admin api-key create, list, revoke"""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from app.apikeys import queries, service
+from app.apikeys.model import ApiKey, Role
+from app.apikeys.service import Keys, NewKey
+from app.cli.output import database, emit_json, run, settings, table
+from app.registry import service as registry
+from app.schema import files, startup
+from app.settings import Settings
+
+cli = typer.Typer(no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"([1-9]\d{0,5})([mhd])", text)
+    if match is None:
+        raise typer.BadParameter("write 30d, 12h or 45m")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+@cli.command("create")
+def create(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    role: Annotated[Role, typer.Option(help="What it may do.")],
+    tenant: Annotated[str | None, typer.Option(help="The only tenant it may see.")] = None,
+    expires: Annotated[
+        timedelta | None,
+        typer.Option(parser=_duration, metavar="30d", help="How long it is valid; for ever by default."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key. It is shown this once and stored as a hash."""
+    new = run(_create(settings(), name=name, role=role, tenant=tenant, expires=expires))
+    if as_json:
+        emit_json({"id": new.id, "key": new.key})
+    else:
+        typer.echo(new.key)
+
+
+async def _create(loaded: Settings, *, name: str, role: Role, tenant: str | None, expires: timedelta | None) -> NewKey:
+    keys = Keys(loaded.api_key_pepper.get_secret_value())
+    async with database(loaded) as db:
+        await startup.prepare(db, files.migrations(), files.target(loaded))
+        async with db.transaction() as conn:
+            if tenant is not None:
+                await registry.require(conn, tenant)
+            return await keys.create(
+                conn, name=name, role=role, tenant_id=tenant, created_by="bf-admin", expires_in=expires
+            )
+
+
+@cli.command("list")
+def list_keys(as_json: Json = False) -> None:
+    """List keys, without their secrets."""
+    keys = run(_every(settings()))
+    if as_json:
+        emit_json({"items": [_document(key) for key in keys]})
+        return
+    rows = [[str(value) if value is not None else "-" for value in _document(key).values()] for key in keys]
+    table(["id", "name", "role", "tenant_id", "created_at", "expires_at", "revoked_at"], rows)
+
+
+async def _every(loaded: Settings) -> list[ApiKey]:
+    async with database(loaded) as db:
+        await startup.prepare(db, files.migrations(), files.target(loaded))
+        async with db.connection() as conn:
+            return await queries.every(conn)
+
+
+def _document(key: ApiKey) -> dict[str, object]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "role": key.role,
+        "tenant_id": key.tenant_id,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+    }
+
+
+@cli.command("revoke")
+def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Revoke a key by its id; calls with it are refused from now on."""
+    run(_revoke(settings(), key_id))
+    typer.echo(f"Key {key_id} is revoked.")
+
+
+async def _revoke(loaded: Settings, key_id: str) -> None:
+    async with database(loaded) as db:
+        await startup.prepare(db, files.migrations(), files.target(loaded))
+        async with db.transaction() as conn:
+            await service.revoke(conn, key_id)

@@ -1,0 +1,103 @@
+"""What commands share: settings, connections, and how they say things."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from app import log
+from app.db.pool import Database
+from app.errors import DatabaseError
+from app.schema import service
+from app.schema import upgrade as upgrading
+from app.settings import Settings
+from app.worker import ddl_database
+
+T = TypeVar("T")
+
+
+def settings() -> Settings:
+    """From the environment; ends with exit code 2 where a variable is wrong, naming it."""
+    try:
+        loaded = Settings()
+    except ValidationError as error:
+        for found in error.errors():
+            name = str(found["loc"][0])
+            variable = name if name.isupper() else f"BF_{name.upper()}"
+            typer.echo(f"{variable}: {found['msg']}", err=True)
+        raise typer.Exit(2) from None
+    log.configure(loaded.log_level, log_format=loaded.log_format)
+    return loaded
+
+
+def fail(message: str, *, code: int = 1) -> NoReturn:
+    typer.echo(f"bf-admin: {message}", err=True)
+    sys.exit(code)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+@asynccontextmanager
+async def database(loaded: Settings) -> AsyncIterator[Database]:
+    """A command's connections; a missing privilege is explained with the statement that grants it."""
+    try:
+        opened = ddl_database(loaded, application_name="bf-admin cli")
+    except ValueError as error:
+        fail(str(error), code=2)
+    async with opened:
+        try:
+            yield opened
+        except DatabaseError as error:
+            async with opened.connection() as conn:
+                detail = await service.explain(conn, error, create_roles=loaded.create_roles)
+            fail(detail)
+
+
+def emit_json(document: object) -> None:
+    typer.echo(json.dumps(document, indent=2, default=str))
+
+
+def table(columns: list[str], rows: list[list[str]]) -> None:
+    """A table on a terminal; plain tab-separated lines in a pipe."""
+    if not sys.stdout.isatty():
+        for row in [columns, *rows]:
+            typer.echo("\t".join(row))
+        return
+    grid = Table(*columns)
+    for row in rows:
+        grid.add_row(*row)
+    Console().print(grid)
+
+
+@asynccontextmanager
+async def progress(label: str) -> AsyncIterator[Callable[[upgrading.Progress], None]]:
+    """A bar on a terminal, a line for each step otherwise; both on standard error."""
+    if not sys.stderr.isatty():
+        yield _line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None)
+
+        def show(step: upgrading.Progress) -> None:
+            if step.total:
+                bar.update(task, completed=step.done, total=step.total, description=f"{label} {step.step}")
+            else:
+                bar.console.print(step.step)
+
+        yield show
+
+
+def _line(step: upgrading.Progress) -> None:
+    position = f" ({step.done} of {step.total})" if step.total else ""
+    typer.echo(f"{step.step}{position}", err=True)

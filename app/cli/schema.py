@@ -1,0 +1,127 @@
+"""bf-admin upgrade, downgrade, sql, openapi"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.output import database, emit_json, progress, run, settings
+from app.main import create_app
+from app.schema import downgrade as downgrading
+from app.schema import files, script
+from app.schema import upgrade as upgrading
+from app.settings import Settings
+
+sql = typer.Typer(no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def register(cli: typer.Typer) -> None:
+    cli.command()(upgrade)
+    cli.command()(downgrade)
+    cli.command()(openapi)
+    sql.command("upgrade")(sql_upgrade)
+
+
+def upgrade(as_json: Json = False) -> None:
+    """Bring the schemas, then every tenant, up to date. Run again, it does nothing."""
+    outcome = run(_upgrade(settings()))
+    if as_json:
+        emit_json({"applied": outcome.applied, "upgraded": outcome.upgraded, "failed": outcome.failed})
+    elif outcome.applied or outcome.upgraded:
+        typer.echo(f"Applied {len(outcome.applied)} migrations, upgraded {len(outcome.upgraded)} tenants.")
+    elif not outcome.failed:
+        typer.echo("The schema is up to date.")
+    for tenant_id, reason in outcome.failed.items():
+        typer.echo(f"{tenant_id}: {reason}", err=True)
+    if outcome.failed:
+        raise typer.Exit(3)
+
+
+async def _upgrade(loaded: Settings) -> upgrading.Outcome:
+    async with database(loaded) as db, progress("Upgrading") as show:
+        return await upgrading.run(db, files.migrations(), files.target(loaded), progress=show)
+
+
+def downgrade(
+    confirm_destroy: Annotated[
+        bool, typer.Option("--confirm-destroy", help="Really destroy all tenants and their data.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Destroy every tenant and everything that upgrade made. Without --confirm-destroy: say what that is."""
+    loaded = settings()
+    plan = run(_plan(loaded))
+    if not as_json:
+        _show(plan)
+    if not confirm_destroy:
+        if as_json:
+            emit_json(_plan_document(plan))
+        typer.echo("Nothing was dropped. To destroy all of this: bf-admin downgrade --confirm-destroy", err=True)
+        raise typer.Exit(2)
+    outcome = run(_downgrade(loaded))
+    if as_json:
+        done = {"tenants": outcome.tenants, "roles_dropped": outcome.roles_dropped, "roles_kept": outcome.roles_kept}
+        emit_json({"plan": _plan_document(plan), "dropped": done})
+        return
+    for role, reason in outcome.roles_kept.items():
+        typer.echo(f"Role {role} stays: {reason}.")
+    typer.echo(f"Dropped {len(outcome.tenants)} tenants and the schemas of the service." if plan.installed else "")
+
+
+async def _plan(loaded: Settings) -> downgrading.Plan:
+    async with database(loaded) as db, db.connection() as conn:
+        return await downgrading.plan(conn, files.target(loaded))
+
+
+async def _downgrade(loaded: Settings) -> downgrading.Outcome:
+    async with database(loaded) as db, progress("Dropping") as show:
+        return await downgrading.run(db, files.target(loaded), progress=show)
+
+
+def _plan_document(plan: downgrading.Plan) -> dict[str, object]:
+    return {
+        "database": plan.database,
+        "tenants": [{"tenant_id": t.tenant_id, "schema_name": t.schema_name, "bytes": t.size} for t in plan.tenants],
+        "bytes": plan.size,
+        "blockers": plan.blockers,
+    }
+
+
+def _show(plan: downgrading.Plan) -> None:
+    if not plan.installed:
+        typer.echo(f"Nothing is installed in database {plan.database}.")
+        return
+    typer.echo(f"In database {plan.database}, a downgrade drops:")
+    for tenant in plan.tenants:
+        typer.echo(f"  {tenant.schema_name}\t{_size(tenant.size)}")
+    typer.echo(f"  {len(plan.tenants)} tenants, {_size(plan.size)}; the shared schema, bf_control and bf_queue")
+    for blocker in plan.blockers:
+        typer.echo(f"  in the way: {blocker}")
+
+
+def _size(size: int) -> str:
+    """Like pg_size_pretty()."""
+    value, unit = float(size), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 10240:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}"
+
+
+def sql_upgrade() -> None:
+    """Print the upgrade as one script for psql, for a DBA to read and run. It asks no database."""
+    typer.echo("\n".join(script.psql(files.migrations(), files.target(settings()))))
+
+
+def openapi(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; standard output otherwise.")] = None,
+) -> None:
+    """Print the OpenAPI document of this release."""
+    document = json.dumps(create_app(Settings()).openapi(), indent=2, ensure_ascii=False)
+    if output is None:
+        typer.echo(document)
+    else:
+        output.write_text(document + "\n", encoding="utf-8")

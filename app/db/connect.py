@@ -1,0 +1,53 @@
+"""A libpq URL as asyncpg's arguments."""
+
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+# libpq's parameters that asyncpg would send to the server as settings, which the server refuses. They
+# tune libpq's own sockets and have no counterpart here.
+_LIBPQ_ONLY: Final = frozenset(
+    {
+        "channel_binding", "fallback_application_name", "gssdelegation", "gssencmode", "keepalives",
+        "keepalives_count", "keepalives_idle", "keepalives_interval", "load_balance_hosts",
+        "max_protocol_version", "min_protocol_version", "requirepeer", "require_auth", "replication",
+        "sslcertmode", "sslcompression", "sslsni", "tcp_user_timeout", "client_encoding",
+    }
+)  # fmt: skip
+# Ignoring these would be less secure than what the URL asks for.
+_REFUSED_VALUES: Final = {"channel_binding": "require", "gssencmode": "require"}
+_SCHEMES: Final = frozenset({"postgresql", "postgres"})
+
+
+def connect_arguments(dsn: str, *, application_name: str) -> dict[str, Any]:
+    """Keyword arguments for asyncpg.connect() and create_pool().
+
+    `connect_timeout` (seconds) becomes asyncpg's `timeout`; `options` and `application_name` go to the
+    server. SQLAlchemy's `postgresql+driver://` is taken too. Raises ValueError for any other scheme and
+    for a demand (`channel_binding=require`) that asyncpg cannot meet.
+    """
+    parts = urlsplit(dsn)
+    scheme = parts.scheme.partition("+")[0]
+    if scheme not in _SCHEMES:
+        raise ValueError("DATABASE_URL must look like postgresql://user:password@host:port/database")
+    arguments: dict[str, Any] = {"server_settings": {"application_name": application_name}}
+    kept = []
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if _REFUSED_VALUES.get(name) == value:
+            raise ValueError(f"{name}={value} is not supported by the asyncpg driver")
+        if name == "connect_timeout":
+            arguments["timeout"] = _seconds(value)
+        elif name == "application_name":
+            arguments["server_settings"]["application_name"] = value
+        elif name not in _LIBPQ_ONLY:
+            kept.append((name, value))
+    arguments["dsn"] = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(kept), ""))
+    return arguments
+
+
+def _seconds(value: str) -> float:
+    """libpq: zero, negative or nothing means to wait indefinitely; asyncpg wants a number."""
+    try:
+        seconds = float(value or 0)
+    except ValueError:
+        raise ValueError(f"connect_timeout={value!r} is not a number of seconds") from None
+    return seconds if seconds > 0 else 3600.0

@@ -1,0 +1,120 @@
+"""Connections and transactions: every use of the database is inside one of these two blocks."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+
+from app.db.connect import connect_arguments
+from app.db.translate import no_connection, translate, unreachable
+from app.log import logger
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
+
+_log = logger(__name__)
+
+
+class Database:
+    """A pool that connects when it is needed, so that a process can start before its database does.
+
+    `acquire_timeout` is in seconds and bounds connecting as well as waiting for a free connection.
+    `statement_cache` must be off behind PgBouncer in transaction mode, and where DDL runs.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        max_size: int,
+        application_name: str = "bf-admin",
+        acquire_timeout: float = 1.5,
+        statement_cache: bool = True,
+        server_settings: dict[str, str] | None = None,
+    ) -> None:
+        self._arguments = connect_arguments(dsn, application_name=application_name)
+        self._arguments["server_settings"].update(server_settings or {})
+        self._max_size = max_size
+        self._acquire_timeout = acquire_timeout
+        self._statement_cache_size = 100 if statement_cache else 0
+        self._pool: Pool | None = None
+
+    async def open(self) -> None:
+        """Makes the pool; connects to nothing yet."""
+        self._pool = await asyncpg.create_pool(
+            **self._arguments,
+            min_size=0,
+            max_size=self._max_size,
+            statement_cache_size=self._statement_cache_size,
+            init=_initialise,
+        )
+
+    async def close(self, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109 -- a deadline of its own
+        """Waits `timeout` seconds for connections in use, then cuts them."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            await asyncio.wait_for(pool.close(), timeout)
+        except TimeoutError:
+            pool.terminate()
+
+    async def __aenter__(self) -> "Database":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def pool(self) -> Pool:
+        if self._pool is None:
+            raise no_connection()
+        return self._pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection in autocommit. Raises Unavailable when there is none, DatabaseError for the rest."""
+        pool = self.pool
+        try:
+            conn = await pool.acquire(timeout=self._acquire_timeout)
+        except Exception as error:
+            if unreachable(error):
+                _log.warning("database_unreachable", error=type(error).__name__, reason=str(error))
+                raise no_connection() from error
+            raise
+        try:
+            yield conn
+        except Exception as error:
+            translated = translate(error, closed=conn.is_closed())
+            if translated is None:
+                raise
+            raise translated from error
+        finally:
+            # A connection that died in use cannot be reset; the pool replaces it. Shielded: a cancelled
+            # request must still give its connection back.
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await asyncio.shield(pool.release(conn, timeout=5))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        async with self.connection() as conn, conn.transaction():
+            yield conn
+
+
+async def _initialise(conn: Connection) -> None:
+    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=json.loads, format="text")
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

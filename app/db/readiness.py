@@ -1,0 +1,60 @@
+"""Whether the process can serve yet, and what it waits for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from app.db.retry import backoff
+from app.errors import AppError, PrivilegeMissing, Transient, Unavailable
+from app.log import logger
+
+_log = logger(__name__)
+
+
+class Starting(Unavailable):
+    code = "starting"
+    title = "The service is starting"
+
+
+class Readiness:
+    """Ready once prepare() has succeeded; `reason` says what is waited for until then.
+
+    `failure` is what no waiting helps: the process is about to end.
+    """
+
+    def __init__(self) -> None:
+        self._ready = asyncio.Event()
+        self.reason = "The service is starting."
+        self.failure: AppError | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._ready.is_set()
+
+    def require(self) -> None:
+        """Raises Starting until ready."""
+        if not self.ready:
+            raise Starting(f"The service is not ready: {self.reason}")
+
+    async def wait(self) -> None:
+        await self._ready.wait()
+
+    async def achieve(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Tries until the database is there and somebody with the right to has made the schema.
+
+        Raises what no waiting helps: other settings, an edited migration.
+        """
+        attempt = 0
+        while not self.ready:
+            try:
+                await prepare()
+                self._ready.set()
+                _log.info("ready")
+            except (Unavailable, Transient, PrivilegeMissing) as error:
+                attempt += 1
+                self.reason = error.detail
+                pause = 0.2 + backoff(attempt, base=0.2, cap=3.0)
+                _log.warning("not_ready", reason=error.detail, again_in=round(pause, 1))
+                await asyncio.sleep(pause)
+            except AppError as error:
+                self.reason, self.failure = error.detail, error
+                raise

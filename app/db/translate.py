@@ -1,0 +1,60 @@
+"""SQLSTATE → AppError."""
+
+from typing import Final
+
+import asyncpg
+
+from app.errors import AppError, DatabaseError, PrivilegeMissing, Transient, Unavailable
+
+# The same statement may succeed later: serialization failure, deadlock, lock not available, a full lock
+# table or too many connections (class 53), a server that shuts down or starts (57P0x).
+_TRANSIENT: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "25P03"})
+_TRANSIENT_CLASSES: Final = frozenset({"08", "53"})
+# No connection at all: the database is away, full, not ours, or the password is wrong.
+_UNREACHABLE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
+def unreachable(error: BaseException) -> bool:
+    """Whether `error`, raised while connecting, means that there is no connection to be had."""
+    return isinstance(error, _UNREACHABLE) or (isinstance(error, asyncpg.PostgresError) and _lost(error))
+
+
+def _lost(error: asyncpg.PostgresError) -> bool:
+    return str(error.sqlstate or "").startswith(("08", "57P", "53"))
+
+
+def translate(error: BaseException, *, closed: bool = True) -> AppError | None:
+    """The AppError that `error`, raised while talking to PostgreSQL, stands for; None if it is none.
+
+    `closed`: the connection is gone. On an open one, an InterfaceError is a mistake in our own code.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        return _of_sqlstate(error)
+    if closed and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return Transient("The connection to the database was lost.", sqlstate="08006")
+    return None
+
+
+def _of_sqlstate(error: asyncpg.PostgresError) -> AppError:
+    sqlstate = str(error.sqlstate or "XX000")
+    message = str(getattr(error, "message", None) or error)
+    hint = getattr(error, "hint", None)
+    if sqlstate in _TRANSIENT or sqlstate[:2] in _TRANSIENT_CLASSES:
+        return Transient(message, sqlstate=sqlstate, hint=hint)
+    if sqlstate == "42501":
+        return PrivilegeMissing(message, sqlstate=sqlstate, hint=hint)
+    return DatabaseError(message, sqlstate=sqlstate, hint=hint)
+
+
+def no_connection() -> Unavailable:
+    return Unavailable("No database connection is to be had at the moment.")

@@ -1,0 +1,111 @@
+"""What can go wrong, by category and stable code. Knows no HTTP."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldError:
+    """One invalid value: `pointer` is a JSON pointer into the body, or `query/NAME`, `header/NAME`."""
+
+    pointer: str
+    detail: str
+
+
+class AppError(Exception):
+    """An expected failure, told to the client. `detail` never holds SQL, a DSN or a stack trace."""
+
+    code: ClassVar[str] = "error"
+    title: ClassVar[str] = "Error"
+
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), **extra: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.extra: Mapping[str, object] = extra
+
+
+class BadRequest(AppError):
+    code = "bad_request"
+    title = "Bad request"
+
+
+class Invalid(AppError):
+    code = "validation_failed"
+    title = "Validation failed"
+
+
+class Unauthenticated(AppError):
+    code = "unauthenticated"
+    title = "Authentication required"
+
+
+class Denied(AppError):
+    code = "forbidden"
+    title = "Forbidden"
+
+
+class NotFound(AppError):
+    code = "not_found"
+    title = "Not found"
+
+
+class Conflict(AppError):
+    code = "conflict"
+    title = "Conflict"
+
+
+class TooLarge(AppError):
+    code = "body_too_large"
+    title = "Body too large"
+
+
+class Unavailable(AppError):
+    """`retry_after` is in whole seconds."""
+
+    code = "unavailable"
+    title = "Service unavailable"
+    retry_after: ClassVar[int] = 2
+
+
+class DatabaseError(AppError):
+    """PostgreSQL refused a statement. `sqlstate` decides whether trying again makes sense."""
+
+    code = "database_error"
+    title = "Database error"
+
+    def __init__(self, detail: str, *, sqlstate: str, hint: str | None = None) -> None:
+        super().__init__(detail)
+        self.sqlstate = sqlstate
+        self.hint = hint
+
+
+class PrivilegeMissing(DatabaseError):
+    code = "privilege_missing"
+    title = "The service's database role lacks a privilege"
+
+
+class Transient(DatabaseError):
+    """A lock, a deadlock, a serialization failure, a lost connection: the same again may succeed."""
+
+    code = "database_busy"
+    title = "The database is busy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A failure as it is stored with an operation: the body of RFC 9457 without what a request adds."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[dict[str, str]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, object]:
+        body: dict[str, object] = asdict(self)
+        if not self.errors:
+            del body["errors"]
+        return body

@@ -1,0 +1,57 @@
+"""What a process has made, as its routes ask for it."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Request
+
+from app.apikeys.service import Keys
+from app.db.pool import Database
+from app.db.readiness import Readiness
+from app.http.pagination import PageTokens
+
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {
+        "description": description,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}},
+    }
+    for status, description in {
+        400: "The request cannot be read",
+        401: "No valid API key",
+        403: "The key's role does not allow this",
+        404: "There is no such thing",
+        409: "The state of things does not allow this",
+        413: "The body is over 1 MiB",
+        422: "The request is not valid",
+        503: "No database connection is to be had, or it is not ready; see Retry-After",
+    }.items()
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documented failures of a route: those named, and those every route has."""
+    return {status: PROBLEMS[status] for status in sorted({401, 403, 503, *statuses})}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpServices:
+    """What this layer needs. Composition roots add to it by inheriting."""
+
+    database: Database
+    keys: Keys
+    page_tokens: PageTokens
+    readiness: Readiness
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.services.database
+    return database
+
+
+def _page_tokens(request: Request) -> PageTokens:
+    tokens: PageTokens = request.app.state.services.page_tokens
+    return tokens
+
+
+Db = Annotated[Database, Depends(_database)]
+Tokens = Annotated[PageTokens, Depends(_page_tokens)]

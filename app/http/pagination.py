@@ -1,0 +1,74 @@
+"""Keyset pages (AIP-158). A token holds the last row's key and what was asked, under a signature."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.errors import BadRequest
+
+DEFAULT_SIZE: Final = 50
+MAX_SIZE: Final = 500
+_SIGNATURE_BYTES: Final = 16
+
+
+class InvalidPageToken(BadRequest):
+    code = "invalid_page_token"
+    title = "Invalid page token"
+
+
+class InvalidPageSize(BadRequest):
+    code = "invalid_page_size"
+    title = "Invalid page size"
+
+
+def page_size(wanted: int | None) -> int:
+    """Zero and nothing mean the default, too many the maximum. Raises InvalidPageSize for less than zero."""
+    if wanted is not None and wanted < 0:
+        raise InvalidPageSize("page_size must not be negative.")
+    return min(wanted or DEFAULT_SIZE, MAX_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class PageTokens:
+    """Signs with a key of the process's settings, so that every process reads the others' tokens."""
+
+    key: bytes
+
+    @classmethod
+    def of(cls, pepper: str) -> "PageTokens":
+        return cls(hashlib.sha256(b"page-token:" + pepper.encode()).digest())
+
+    def issue(self, query: Mapping[str, Any], position: tuple[str, str] | None) -> str | None:
+        """None with the last page. `query` is what must be the same on the next call."""
+        if position is None:
+            return None
+        payload = json.dumps([_digest(query), *position], separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(self._sign(payload) + payload).decode().rstrip("=")
+
+    def read(self, token: str | None, query: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Raises InvalidPageToken where it was altered, or belongs to another query."""
+        if token is None:
+            return None
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+            if not hmac.compare_digest(signature, self._sign(payload)):
+                raise InvalidPageToken("The page token is not one of ours.")
+            digest, value, last_id = json.loads(payload)
+        except ValueError:
+            raise InvalidPageToken("The page token is not one of ours.") from None
+        if digest != _digest(query):
+            raise InvalidPageToken("The page token belongs to a call with other filters or order.")
+        return value, last_id
+
+    def _sign(self, payload: bytes) -> bytes:
+        return hmac.digest(self.key, payload, "sha256")[:_SIGNATURE_BYTES]
+
+
+def _digest(query: Mapping[str, Any]) -> str:
+    canonical = json.dumps(query, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

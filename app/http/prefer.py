@@ -1,0 +1,26 @@
+"""Prefer: wait=N (RFC 7240)."""
+
+import re
+from typing import Annotated, Final
+
+from fastapi import Depends, Header
+
+MAX_WAIT: Final = 30
+_WAIT: Final = re.compile(r"wait\s*=\s*\"?(\d{1,9})\"?", re.I)
+
+
+def wait_seconds(
+    prefer: Annotated[
+        list[str] | None,
+        Header(description="`wait=N`: answer when the work is done, after N seconds (at most 30) at the latest"),
+    ] = None,
+) -> int | None:
+    """Seconds to wait; None where the client has no such preference. Others are ignored, as the RFC says."""
+    for preference in ",".join(prefer or []).split(","):
+        match = _WAIT.fullmatch(preference.partition(";")[0].strip())
+        if match is not None:
+            return min(int(match[1]), MAX_WAIT)
+    return None
+
+
+WaitSeconds = Annotated[int | None, Depends(wait_seconds)]

@@ -1,0 +1,150 @@
+"""application/problem+json (RFC 9457), and the one table from errors to statuses."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.errors import AppError
+from app.http.ids import request_id_of
+from app.log import logger
+
+_log = logger(__name__)
+MEDIA_TYPE: Final = "application/problem+json"
+
+STATUS: Final[Mapping[type[AppError], int]] = {
+    errors.BadRequest: 400,
+    errors.Unauthenticated: 401,
+    errors.Denied: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.Invalid: 422,
+    errors.Unavailable: 503,
+    errors.Transient: 503,
+}
+
+
+class ProblemResponse(JSONResponse):
+    media_type = MEDIA_TYPE
+
+
+def status_of(error: AppError) -> int:
+    """The status of the nearest listed category; 500 for what no client can help."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def problem(
+    request: Request,
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, object] | None = None,
+) -> ProblemResponse:
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "code": code,
+        "request_id": request_id_of(request),
+        **(extra or {}),
+    }
+    if errors:
+        body["errors"] = list(errors)
+    return ProblemResponse(body, status_code=status, headers=dict(headers or {}))
+
+
+def install(app: FastAPI) -> None:
+    """Makes every failure of `app` a problem."""
+    app.add_exception_handler(AppError, _app_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+
+
+async def _app_error(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, AppError)  # noqa: S101 -- registered for this type only
+    status = status_of(error)
+    if status == 500:
+        _log.error("request_failed", code=error.code, reason=error.detail, exc_info=error)
+        return internal_error(request)
+    return problem(
+        request,
+        status=status,
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        errors=[{"pointer": e.pointer, "detail": e.detail} for e in error.errors],
+        headers=_headers(error, status),
+        extra=error.extra,
+    )
+
+
+def _headers(error: AppError, status: int) -> dict[str, str]:
+    if status == 503:
+        return {"Retry-After": str(getattr(error, "retry_after", 2))}
+    if status == 401:
+        return {"WWW-Authenticate": 'Bearer realm="apg-bf-tenant-admin"'}
+    return {}
+
+
+def internal_error(request: Request) -> ProblemResponse:
+    """Says nothing but the request id, under which the log has the rest."""
+    return problem(
+        request,
+        status=500,
+        code="internal_error",
+        title="Internal error",
+        detail="An unexpected error. Tell the request id to whoever runs this service.",
+    )
+
+
+async def _validation_error(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 -- registered for this type only
+    found = error.errors()
+    unreadable = any(e["type"] == "json_invalid" for e in found)
+    return problem(
+        request,
+        status=400 if unreadable else 422,
+        code="malformed_json" if unreadable else "validation_failed",
+        title="Malformed JSON" if unreadable else "Validation failed",
+        detail="The body is not valid JSON." if unreadable else "The request is not valid; see errors.",
+        errors=[{"pointer": _pointer(e["loc"]), "detail": str(e["msg"])} for e in found],
+    )
+
+
+def _pointer(location: Sequence[int | str]) -> str:
+    """FastAPI's location as a JSON pointer (RFC 6901) into the body, or `query/NAME` and the like."""
+    place, *path = location
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in path]
+    return "/" + "/".join(parts) if place == "body" else "/".join([str(place), *parts])
+
+
+async def _http_exception(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 -- registered for this type only
+    phrase = HTTPStatus(error.status_code).phrase
+    return problem(
+        request,
+        status=error.status_code,
+        code=phrase.lower().replace(" ", "_").replace("-", "_"),
+        title=phrase,
+        detail=_HTTP_DETAILS.get(error.status_code, phrase + "."),
+        headers=error.headers,
+    )
+
+
+_HTTP_DETAILS: Final = {
+    404: "There is nothing at this path.",
+    405: "This path does not take that method.",
+    400: "The request cannot be read.",
+}

@@ -1,0 +1,39 @@
+"""The durable queue: pgqueuer over tables of our own migration, in schema bf_queue."""
+
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder, QuerySchedulerBuilder
+from pgqueuer.domain.settings import DBSettings
+from pgqueuer.ports.driver import Driver
+from pgqueuer.queries import Queries
+
+from app.db.pool import Connection
+
+if TYPE_CHECKING:
+    import asyncpg
+
+ENTRYPOINT: Final = "operation"
+SETTINGS: Final = DBSettings(db_schema="bf_queue", prefix="", channel="ch_pgqueuer")
+_ENVIRONMENT: Final = QueryBuilderEnvironment(SETTINGS)
+_QUEUE: Final = QueryQueueBuilder(SETTINGS)
+_SCHEDULER: Final = QuerySchedulerBuilder(SETTINGS)
+
+
+def queries(driver: Driver) -> Queries:
+    """The settings go to each builder: by themselves they read the environment."""
+    return Queries(driver, qbe=_ENVIRONMENT, qbq=_QUEUE, qbs=_SCHEDULER)
+
+
+async def enqueue(conn: Connection, operation_id: UUID) -> None:
+    """Queues a job for the operation in the caller's transaction, unless one is queued already."""
+    driver = AsyncpgDriver(_as_connection(conn))
+    await queries(driver).enqueue(
+        ENTRYPOINT, str(operation_id).encode(), dedupe_key=str(operation_id), on_conflict="skip"
+    )
+
+
+def _as_connection(conn: Connection) -> "asyncpg.Connection[Any]":
+    """A pool's proxy has every method of the connection it stands for, though not its type."""
+    return conn  # type: ignore[return-value]

@@ -1,0 +1,144 @@
+"""HTTP composition root."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from app.apikeys.service import Keys
+from app.dashboard import routes as dashboard
+from app.db.pool import Database
+from app.db.readiness import Readiness
+from app.errors import AppError
+from app.health import routes as health
+from app.http import auth, problem
+from app.http.context import RequestContext
+from app.http.dependencies import HttpServices
+from app.http.pagination import PageTokens
+from app.log import logger
+from app.operations import routes as operations
+from app.operations.schemas import ProblemOut
+from app.operations.waiter import Waiter
+from app.schema import files, startup
+from app.schema import routes as schema
+from app.settings import Settings
+from app.tenants import routes as tenants
+from app.worker import Worker, ddl_database
+
+_log = logger(__name__)
+MAX_BODY = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services(HttpServices):
+    """Everything the routes of this process share."""
+
+    waiter: Waiter
+
+
+def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
+    """The application; it connects when it starts, and starts without its database too."""
+    app = FastAPI(
+        title="APG Budgeting & Forecasting: tenant control plane",
+        version=_version(),
+        summary="Provisions, configures, migrates and watches tenants, each in a PostgreSQL schema of its own.",
+        lifespan=_lifespan(settings, with_worker=with_worker),
+        max_body_size=MAX_BODY,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    for router in (schema.router, tenants.router, operations.router, health.router, dashboard.router):
+        app.include_router(router)
+    app.add_middleware(RequestContext)
+    problem.install(app)
+    auth.require_declared_roles(app)
+    _describe(app)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("apg-bf-tenant-admin")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def _describe(app: FastAPI) -> None:
+    """Our own 422 is a problem, not FastAPI's HTTPValidationError."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, object]:
+        document = generate()
+        schemas = document["components"]["schemas"]
+        schemas.setdefault("ProblemOut", ProblemOut.model_json_schema())
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        direct = settings.direct_database_url is None
+        database = Database(
+            settings.dsn(), max_size=settings.db_pool_max, application_name="bf-admin api", statement_cache=direct
+        )
+        ddl = ddl_database(settings, application_name="bf-admin api ddl")
+        services = Services(
+            database=database,
+            keys=Keys(settings.api_key_pepper.get_secret_value()),
+            page_tokens=PageTokens.of(settings.api_key_pepper.get_secret_value()),
+            waiter=Waiter(database, settings.direct_dsn()),
+            readiness=Readiness(),
+        )
+        app.state.services = services
+        async with database, ddl:
+            services.waiter.start()
+            tasks = [asyncio.create_task(_prepare(settings, services, ddl), name="prepare")]
+            worker = Worker(settings, ddl, services.readiness) if with_worker else None
+            if worker is not None:
+                tasks.append(asyncio.create_task(worker.run(), name="worker"))
+            try:
+                yield
+            finally:
+                await _stop(services, worker, tasks)
+
+    return lifespan
+
+
+async def _prepare(settings: Settings, services: Services, ddl: Database) -> None:
+    """Where the start is hopeless the process ends, so that whoever runs it sees why."""
+    migrations, target = files.migrations(), files.target(settings)
+
+    async def prepare() -> None:
+        await startup.prepare(ddl, migrations, target)
+        if settings.bootstrap_admin_key_file is not None:
+            async with ddl.transaction() as conn:
+                await services.keys.ensure_bootstrap_admin(conn, settings.bootstrap_admin_key_file)
+
+    try:
+        await services.readiness.achieve(prepare)
+    except AppError as error:
+        _log.critical("cannot_start", reason=error.detail)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _stop(services: Services, worker: Worker | None, tasks: list[asyncio.Task[None]]) -> None:
+    await services.waiter.stop()
+    preparing, *working = tasks
+    preparing.cancel()
+    if worker is not None:
+        worker.stop()
+        if not services.readiness.ready:
+            working[0].cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task

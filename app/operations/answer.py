@@ -1,0 +1,83 @@
+"""How a request for long work is answered: at once with 202, or, if it prefers, when the work is done."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from fastapi import Depends, Request
+
+from app.db.pool import Connection, Database
+from app.http.auth import Actor
+from app.http.idempotency import Answer, IdempotentCall, replayed, with_headers
+from app.operations.model import Operation, Status
+from app.operations.schemas import OperationOut
+from app.operations.service import Origin
+from app.operations.waiter import Waiter
+
+
+def _waiter(request: Request) -> Waiter:
+    waiter: Waiter = request.app.state.services.waiter
+    return waiter
+
+
+CurrentWaiter = Annotated[Waiter, Depends(_waiter)]
+
+
+def origin_of(actor: Actor) -> Origin:
+    return Origin(
+        actor=actor.id,
+        request_id=actor.request_id,
+        traceparent=actor.traceparent,
+        source_address=actor.source_address,
+    )
+
+
+def accepted(operation: Operation, *, location: str) -> Answer:
+    """202, where the resource will be and where to ask how it goes."""
+    headers = {"Location": location, "Operation-Location": f"/v1/operations/{operation.id}"}
+    if not operation.status.terminal:
+        headers["Retry-After"] = "1"
+    return Answer(status=202, body=OperationOut.of(operation).model_dump(mode="json"), headers=headers)
+
+
+async def start(
+    database: Database,
+    waiter: Waiter,
+    call: IdempotentCall,
+    *,
+    wait: int | None,
+    request: Callable[[Connection, UUID], Awaitable[Answer]],
+    finished: Callable[[Connection, Operation], Awaitable[Answer]],
+) -> Answer:
+    """Commits what `request` stores, then waits as long as the client prefers.
+
+    `finished` reads the resource that a succeeded operation left; its answer replaces the 202 under the
+    idempotency key before it is sent.
+    """
+    operation_id = uuid4()
+    with waiter.registered(operation_id) as event:
+        answer = await call.once(database, lambda conn: request(conn, operation_id))
+        if wait is None or replayed(answer) or answer.status != 202:
+            return answer
+        # A request may join an operation that was under way already.
+        joined = UUID(answer.body["id"])
+        if joined != operation_id:
+            with waiter.registered(joined) as other:
+                operation = await waiter.wait(joined, other, seconds=wait)
+        else:
+            operation = await waiter.wait(operation_id, event, seconds=wait)
+    applied = {"Preference_Applied": f"wait={wait}"}
+    if operation is None:
+        return with_headers(answer, **applied)
+    if operation.status is not Status.SUCCEEDED:
+        return with_headers(accepted(operation, location=answer.headers["Location"]), **applied)
+    async with database.transaction() as conn:
+        done = await finished(conn, operation)
+        done = with_headers(
+            done,
+            Location=answer.headers["Location"],
+            Operation_Location=answer.headers["Operation-Location"],
+            **applied,
+        )
+        await call.replace(conn, done)
+    return done

@@ -1,0 +1,122 @@
+"""Runs queued operations: claim, hand over, retry or fail. Knows no kind of operation."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, Protocol, TypeAlias
+from uuid import UUID
+
+import structlog
+
+from app.db.pool import Connection, Database
+from app.db.retry import backoff
+from app.errors import AppError, DatabaseError, Problem, Transient, Unavailable
+from app.jobs.runner import RetryJob
+from app.log import logger
+from app.operations import queries, service
+from app.operations.model import Claim, Kind
+from app.operations.service import ClaimLost, Steps
+
+_log = logger(__name__)
+MAX_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One claimed operation. The handler ends it with operations.service.succeed() in its own transaction."""
+
+    claim: Claim
+    steps: Steps = field(default_factory=Steps)
+
+
+class Handler(Protocol):
+    async def run(self, work: Work) -> None:
+        """Does the work. Transient is tried again, any other AppError is the operation's failure."""
+
+    async def failed(self, conn: Connection, work: Work, problem: Problem) -> None:
+        """What a final failure means to the domain, in the transaction that records it."""
+
+
+# Turns what PostgreSQL said into what its operator must do.
+Explain: TypeAlias = Callable[[Connection, DatabaseError], Awaitable[str]]
+
+
+class Executor:
+    """Called by the job runner with the id of an operation."""
+
+    def __init__(self, database: Database, handlers: Mapping[Kind, Handler], *, explain: Explain) -> None:
+        self._database = database
+        self._handlers = handlers
+        self._explain = explain
+
+    async def __call__(self, operation_id: UUID) -> None:
+        """Raises RetryJob where the job must be delivered again."""
+        try:
+            async with self._database.transaction() as conn:
+                claim = await queries.claim(conn, operation_id)
+        except (Unavailable, Transient) as error:
+            raise RetryJob(timedelta(seconds=2), error.detail) from error
+        if claim is None:
+            return
+        operation = claim.operation
+        with structlog.contextvars.bound_contextvars(
+            operation_id=str(operation.id), request_id=operation.request_id, tenant_id=operation.tenant_id
+        ):
+            await self._run(Work(claim=claim))
+
+    async def _run(self, work: Work) -> None:
+        operation = work.claim.operation
+        try:
+            await self._handlers[operation.kind].run(work)
+        except ClaimLost:
+            _log.warning("operation_taken_over", kind=operation.kind)
+        except (Unavailable, Transient) as error:
+            if operation.attempts < MAX_ATTEMPTS or isinstance(error, Unavailable):
+                await self._again(work, error)
+            else:
+                await self._fail(work, error)
+        except AppError as error:
+            await self._fail(work, error)
+        except Exception:  # noqa: BLE001 -- logged whole; the operation must end
+            _log.exception("operation_crashed", kind=operation.kind)
+            await self._fail(work, None)
+        else:
+            _log.info("operation_succeeded", kind=operation.kind, attempts=operation.attempts)
+
+    async def _again(self, work: Work, error: AppError) -> None:
+        pause = timedelta(seconds=backoff(work.claim.operation.attempts, base=0.5, cap=30.0))
+        _log.warning("operation_retried", reason=error.detail, pause=pause.total_seconds())
+        try:
+            async with self._database.transaction() as conn:
+                await queries.release(conn, work.claim)
+        except (Unavailable, Transient):
+            pass  # it stays running without a worker, which a new claim takes over all the same
+        raise RetryJob(pause, error.detail) from error
+
+    async def _fail(self, work: Work, error: AppError | None) -> None:
+        operation = work.claim.operation
+        try:
+            problem = await self._problem(error)
+            async with self._database.transaction() as conn:
+                await service.fail(conn, work.claim, error=problem.as_json(), steps=work.steps)
+                await self._handlers[operation.kind].failed(conn, work, problem)
+        except ClaimLost:
+            _log.warning("operation_taken_over", kind=operation.kind)
+        except (Unavailable, Transient) as unavailable:
+            raise RetryJob(timedelta(seconds=2), unavailable.detail) from unavailable
+        else:
+            _log.warning("operation_failed", kind=operation.kind, code=problem.code, detail=problem.detail)
+
+    async def _problem(self, error: AppError | None) -> Problem:
+        if error is None:
+            return Problem(
+                title="Internal error",
+                status=500,
+                detail="An unexpected error; see the worker's log.",
+                code="internal_error",
+            )
+        detail = error.detail
+        if isinstance(error, DatabaseError):
+            async with self._database.connection() as conn:
+                detail = await self._explain(conn, error)
+        return Problem(title=error.title, status=500, detail=detail, code=error.code)

@@ -1,0 +1,156 @@
+"""SQL of operations. Time is the database's clock."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Record
+
+from app.db.pool import Connection
+from app.operations.model import Claim, Kind, Operation, Status, Step
+
+_INSERT = """
+INSERT INTO bf_control.operation (id, kind, tenant_id, parameters, actor, request_id, traceparent)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
+          error, actor, request_id, traceparent
+"""
+_GET = """
+SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
+       error, actor, request_id, traceparent
+  FROM bf_control.operation WHERE id = $1
+"""
+_UNFINISHED_OF_KIND = """
+SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
+       error, actor, request_id, traceparent
+  FROM bf_control.operation WHERE kind = $1 AND status IN ('queued', 'running') ORDER BY created_at LIMIT 1
+"""
+# A running one too: the queue hands a job out again only when its worker's heartbeat is lost. The new
+# token makes whatever the old worker still writes miss.
+_CLAIM = """
+UPDATE bf_control.operation
+   SET status = 'running', claim_token = gen_random_uuid(), attempts = attempts + 1,
+       started_at = coalesce(started_at, clock_timestamp())
+ WHERE id = $1 AND status IN ('queued', 'running')
+RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
+          error, actor, request_id, traceparent, claim_token
+"""
+_FINISH = """
+UPDATE bf_control.operation
+   SET status = $3, result = $4, error = $5, steps = $6, finished_at = clock_timestamp(), claim_token = NULL
+ WHERE id = $1 AND claim_token = $2 AND status = 'running'
+RETURNING id
+"""
+_RELEASE = """
+UPDATE bf_control.operation SET status = 'queued', claim_token = NULL
+ WHERE id = $1 AND claim_token = $2 AND status = 'running'
+RETURNING id
+"""
+_HOLDS = "SELECT FROM bf_control.operation WHERE id = $1 AND claim_token = $2 AND status = 'running' FOR UPDATE"
+# Unfinished, older than a moment, and no job in the queue will finish it.
+_LOST = """
+SELECT o.id FROM bf_control.operation o
+ WHERE o.status IN ('queued', 'running') AND o.created_at < now() - interval '5 seconds'
+   AND NOT EXISTS (SELECT FROM bf_queue.pgqueuer j
+                    WHERE j.dedupe_key = o.id::text AND j.status IN ('queued', 'picked'))
+ ORDER BY o.created_at LIMIT 100
+"""
+
+
+async def insert(
+    conn: Connection,
+    *,
+    operation_id: UUID,
+    kind: Kind,
+    tenant_id: str | None,
+    parameters: dict[str, Any],
+    actor: str,
+    request_id: str | None,
+    traceparent: str | None,
+) -> Operation:
+    row: Any = await conn.fetchrow(_INSERT, operation_id, kind, tenant_id, parameters, actor, request_id, traceparent)
+    return _operation(row)
+
+
+async def get(conn: Connection, operation_id: UUID) -> Operation | None:
+    row = await conn.fetchrow(_GET, operation_id)
+    return None if row is None else _operation(row)
+
+
+async def unfinished(conn: Connection, kind: Kind) -> Operation | None:
+    """The oldest of the kind that is queued or running."""
+    row = await conn.fetchrow(_UNFINISHED_OF_KIND, kind)
+    return None if row is None else _operation(row)
+
+
+async def claim(conn: Connection, operation_id: UUID) -> Claim | None:
+    """None where it is finished, or gone."""
+    row = await conn.fetchrow(_CLAIM, operation_id)
+    return None if row is None else Claim(operation=_operation(row), token=row["claim_token"])
+
+
+async def holds(conn: Connection, held: Claim) -> bool:
+    """Whether the claim is still ours; the row stays locked, so it is until the transaction ends."""
+    return await conn.fetchrow(_HOLDS, held.operation.id, held.token) is not None
+
+
+async def finish(
+    conn: Connection,
+    held: Claim,
+    status: Status,
+    *,
+    result: dict[str, Any] | None,
+    error: dict[str, Any] | None,
+    steps: list[Step],
+) -> bool:
+    """False where the claim has been lost."""
+    documents = [
+        {
+            "name": step.name,
+            "status": step.status,
+            "started_at": step.started_at.isoformat(),
+            "duration_ms": step.duration_ms,
+        }
+        for step in steps
+    ]
+    row = await conn.fetchrow(_FINISH, held.operation.id, held.token, status, result, error, documents)
+    return row is not None
+
+
+async def release(conn: Connection, held: Claim) -> bool:
+    """Back to queued, for another try; False where the claim has been lost."""
+    return await conn.fetchrow(_RELEASE, held.operation.id, held.token) is not None
+
+
+async def lost(conn: Connection) -> list[UUID]:
+    """Up to 100 unfinished operations that no queued job would ever finish."""
+    return [row["id"] for row in await conn.fetch(_LOST)]
+
+
+def _operation(row: Record) -> Operation:
+    return Operation(
+        id=UUID(str(row["id"])),
+        kind=Kind(row["kind"]),
+        tenant_id=row["tenant_id"],
+        status=Status(row["status"]),
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        attempts=row["attempts"],
+        parameters=row["parameters"],
+        steps=tuple(_step(step) for step in row["steps"]),
+        result=row["result"],
+        error=row["error"],
+        actor=row["actor"],
+        request_id=row["request_id"],
+        traceparent=row["traceparent"],
+    )
+
+
+def _step(document: dict[str, Any]) -> Step:
+    return Step(
+        name=document["name"],
+        status=Status(document["status"]),
+        started_at=datetime.fromisoformat(document["started_at"]),
+        duration_ms=document["duration_ms"],
+    )

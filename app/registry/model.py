@@ -1,0 +1,67 @@
+"""What a tenant is. Pure: knows no database."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, NewType
+
+TenantId = NewType("TenantId", str)
+
+# The same rule as the CHECK on bf_control.tenant and the guard of setup_tenant().
+_TENANT_ID: Final = re.compile(r"[a-z][a-z0-9_]{1,35}")
+_RESERVED: Final = frozenset({"shared", "control", "queue", "public", "information_schema"})
+_RESERVED_PREFIXES: Final = ("pg_", "pool_")
+
+
+class State(StrEnum):
+    PROVISIONING = "provisioning"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+    PURGING = "purging"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """`schema_version` is None until there is a schema; `error` is a problem (RFC 9457) while failed."""
+
+    tenant_id: TenantId
+    tenant_name: str
+    state: State
+    schema_name: str
+    schema_version: int | None
+    subscription_tier: str
+    generation: int
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    last_operation_id: str | None
+    error: dict[str, Any] | None
+
+    @property
+    def is_active(self) -> bool:
+        return self.state is State.ACTIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRequest:
+    """A creation request. `config` holds tenant_config columns that differ from their defaults."""
+
+    tenant_id: TenantId
+    tenant_name: str
+    created_by: str
+    subscription_tier: str
+    config: dict[str, Any]
+    # As the client sent it: what a repeated request is compared with.
+    document: dict[str, Any]
+
+
+def tenant_id(value: str) -> TenantId:
+    """Raises ValueError, saying why, unless `value` may be the id of a tenant."""
+    if _TENANT_ID.fullmatch(value) is None:
+        raise ValueError("must have 2 to 36 characters of a-z, 0-9 and _, and start with a letter")
+    if value in _RESERVED or value.startswith(_RESERVED_PREFIXES):
+        raise ValueError("is reserved")
+    return TenantId(value)

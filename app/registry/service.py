@@ -1,0 +1,58 @@
+"""Rules of the registry: reading and listing tenants."""
+
+from dataclasses import dataclass
+
+from app.db.pool import Connection
+from app.errors import NotFound
+from app.registry import model, queries
+from app.registry.model import State, Tenant, TenantId
+from app.registry.queries import OrderBy
+
+
+class TenantNotFound(NotFound):
+    code = "tenant_not_found"
+    title = "Tenant not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such tenant.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantFilter:
+    """`contains` is matched in id and name, without regard to case."""
+
+    state: State | None = None
+    tier: str | None = None
+    contains: str | None = None
+    order_by: OrderBy = "id"
+
+
+async def require(conn: Connection, tenant_id: str) -> Tenant:
+    """Raises TenantNotFound; an id that could be no tenant's is as unknown as any other."""
+    try:
+        wanted = model.tenant_id(tenant_id)
+    except ValueError:
+        raise TenantNotFound from None
+    tenant = await queries.get(conn, wanted)
+    if tenant is None:
+        raise TenantNotFound
+    return tenant
+
+
+async def page(
+    conn: Connection, wanted: TenantFilter, *, after: tuple[str, str] | None, size: int
+) -> tuple[list[Tenant], tuple[str, str] | None]:
+    """A page, and where the next one starts; None with the last one."""
+    tenants = await queries.page(
+        conn,
+        state=wanted.state,
+        tier=wanted.tier,
+        contains=wanted.contains,
+        order_by=wanted.order_by,
+        after=after,
+        limit=size + 1,
+    )
+    if len(tenants) <= size:
+        return tenants, None
+    last = tenants[size - 1]
+    return tenants[:size], (queries.order_value(last, wanted.order_by), TenantId(last.tenant_id))

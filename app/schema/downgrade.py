@@ -1,0 +1,145 @@
+"""Removing exactly what was installed: one tenant a transaction, then the shared schema, then our own.
+
+Nothing is dropped with CASCADE. What somebody else keeps in our schemas, or hangs on our tables, is found
+before anything is dropped, and stops PostgreSQL itself should it appear meanwhile.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from app.db.pool import Connection, Database
+from app.db.retry import retrying
+from app.errors import Conflict
+from app.schema import downgrade_sql, files, queries, script
+from app.schema.script import Down, Target
+from app.schema.upgrade import Progress
+
+
+class DowngradeBlocked(Conflict):
+    """Something that is not ours would go, or stand in the way."""
+
+    code = "downgrade_blocked"
+    title = "Something that is not ours stands in the way"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantLoss:
+    """`size` is in bytes, indexes and TOAST included."""
+
+    tenant_id: str
+    schema_name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a downgrade would drop. `blockers` are in the words of PostgreSQL."""
+
+    database: str
+    installed: bool
+    tenants: tuple[TenantLoss, ...] = ()
+    blockers: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return sum(tenant.size for tenant in self.tenants)
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """`roles_kept` maps roles to why they stay."""
+
+    tenants: list[str] = field(default_factory=list)
+    roles_dropped: list[str] = field(default_factory=list)
+    roles_kept: dict[str, str] = field(default_factory=dict)
+
+
+async def plan(conn: Connection, target: Target) -> Plan:
+    """Raises DatabaseError where the database was made with other settings."""
+    database = str(await conn.fetchval(downgrade_sql.DATABASE))
+    if not await queries.installed(conn):
+        return Plan(database=database, installed=False)
+    await queries.check_release(conn, target.settings())
+    down = script.load_down(files.root())
+    sizes = await conn.fetch(downgrade_sql.SIZES)
+    blockers = await conn.fetch(script.fill_downgrade(downgrade_sql.BLOCKERS, target, down))
+    return Plan(
+        database=database,
+        installed=True,
+        tenants=tuple(
+            TenantLoss(tenant_id=row["tenant_id"], schema_name=row["schema_name"], size=row["bytes"]) for row in sizes
+        ),
+        blockers=tuple(row["blocker"] for row in blockers),
+    )
+
+
+def _ignore(_: Progress) -> None: ...
+
+
+async def run(database: Database, target: Target, *, progress: Callable[[Progress], None] = _ignore) -> Outcome:
+    """Drops everything. Cut short, it goes on where it stopped when it is run again.
+
+    Raises DowngradeBlocked before anything is dropped, DatabaseError where PostgreSQL refuses later.
+    """
+    async with database.transaction() as conn:
+        for statement in script.opening():
+            await conn.execute(statement)
+        planned = await plan(conn, target)
+    if planned.blockers:
+        raise DowngradeBlocked(
+            f"{len(planned.blockers)} things that are not ours stand in the way; move or drop them first: "
+            + "; ".join(planned.blockers[:10])
+        )
+    outcome = Outcome()
+    if not planned.installed:
+        return outcome
+    down = script.load_down(files.root())
+    for done, tenant in enumerate(planned.tenants, start=1):
+        await retrying(lambda tenant=tenant: _drop_tenant(database, target, down, tenant))  # type: ignore[misc]
+        outcome.tenants.append(tenant.tenant_id)
+        progress(Progress(step=tenant.schema_name, done=done, total=len(planned.tenants)))
+    await retrying(lambda: _drop(database, target, down, outcome))
+    return outcome
+
+
+async def _drop_tenant(database: Database, target: Target, down: Down, tenant: TenantLoss) -> None:
+    async with database.transaction() as conn:
+        await conn.execute("SET LOCAL lock_timeout = '5s'")
+        found = await queries.lock_tenant(conn, tenant.tenant_id)
+        if found is None:
+            return
+        schema_name, built = found
+        if built:  # else a schema of that name would be somebody else's
+            await _execute(conn, script.drop_tenant(down, schema_name))
+        await queries.forget_tenant(conn, tenant.tenant_id, built=built)
+
+
+async def _drop(database: Database, target: Target, down: Down, outcome: Outcome) -> None:
+    """Shared schema, our own, and the roles that nothing else needs: a bounded number of locks, one commit."""
+    async with database.transaction() as conn:
+        await _execute(conn, script.opening())
+        if await queries.lock_registry(conn):
+            raise Conflict("A tenant was made meanwhile: stop the service, and run the downgrade again.")
+        await _execute(conn, script.drop_shared(down, target))
+        await _execute(conn, script.drop_control(down))
+        for row in await conn.fetch(script.fill_downgrade(downgrade_sql.ROLES, target, down)):
+            reason = row["reason"] or await _drop_role(conn, row["role_name"])
+            if reason is None:
+                outcome.roles_dropped.append(row["role_name"])
+            else:
+                outcome.roles_kept[row["role_name"]] = reason
+
+
+async def _drop_role(conn: Connection, role_name: str) -> str | None:
+    """Why it could not be dropped: somebody may have begun to use it since the question was asked."""
+    try:
+        async with conn.transaction():
+            await queries.drop_role(conn, role_name)
+    except queries.Refused as error:
+        return str(error)
+    return None
+
+
+async def _execute(conn: Connection, statements: Sequence[str]) -> None:
+    for statement in statements:
+        await conn.execute(statement)

@@ -1,0 +1,168 @@
+"""SQL of the migration ledger and of the versions in the fleet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from app.db.pool import Connection
+
+_INSTALLED = "SELECT to_regclass('bf_control.migration') IS NOT NULL"
+_LEDGER = "SELECT layer, version, name, checksum, applied_at FROM bf_control.migration ORDER BY layer, version"
+_SETTINGS = "SELECT name, value FROM bf_control.setting"
+_CHECK_RELEASE = "SELECT bf_control.check_release($1::jsonb)"
+_SPREAD = """
+SELECT schema_version, count(*) AS tenants FROM bf_control.tenant
+ WHERE schema_version IS NOT NULL GROUP BY schema_version ORDER BY schema_version
+"""
+_OUTDATED = """
+SELECT tenant_id FROM bf_control.tenant
+ WHERE schema_version < (SELECT max(version) FROM bf_control.tenant_statement) AND tenant_id > $1
+ ORDER BY tenant_id LIMIT $2
+"""
+_LATEST = "SELECT max(version) FROM bf_control.tenant_statement"
+_BLUEPRINT_ID = "SELECT 'pool_blueprint' || pg_backend_pid()"
+_LOADED = "SELECT section, statement FROM bf_control.tenant_statement WHERE version = $1 ORDER BY ordinal"
+_RENDERED = """
+SELECT bf_control.render_statement(s.statement, $2, $3, bf_control.setting_of('app_role'),
+                                   bf_control.setting_of('audit_role'))
+  FROM unnest($1::text[]) WITH ORDINALITY AS s(statement, ordinal) ORDER BY s.ordinal
+"""
+_RLS_ENABLED = "SELECT bf_control.setting_of('enable_rls')::boolean"
+_CREATE_SCHEMA = "SELECT format('CREATE SCHEMA %I', $1::text)"
+_SET_PATH = "SELECT format('SET LOCAL search_path = %I, pg_temp', $1::text)"
+_CALL_UPGRADE_TENANT = """
+SELECT format('SELECT %I.upgrade_tenant($1)', bf_control.setting_of('shared_schema'))
+"""
+_TENANT_SCHEMA = "SELECT schema_name, schema_version FROM bf_control.tenant WHERE tenant_id = $1"
+_MISSING_PRIVILEGES = """
+SELECT format('GRANT CREATE ON DATABASE %I TO %I;', current_database(), current_user) AS statement
+ WHERE NOT has_database_privilege(current_user, current_database(), 'CREATE')
+UNION ALL
+SELECT format('ALTER ROLE %I CREATEROLE;', current_user)
+  FROM pg_roles r WHERE r.rolname = current_user AND NOT (r.rolcreaterole OR r.rolsuper) AND $1::boolean
+"""
+_LOCK_TENANT = """
+SELECT schema_name, schema_version IS NOT NULL AS built FROM bf_control.tenant WHERE tenant_id = $1 FOR UPDATE
+"""
+_FORGET_CONFIG = """
+SELECT format('DELETE FROM %I.tenant_config WHERE tenant_id = $1', bf_control.setting_of('shared_schema'))
+"""
+_FORGET_TENANT = "DELETE FROM bf_control.tenant WHERE tenant_id = $1"
+_LOCK_REGISTRY = "LOCK TABLE bf_control.tenant IN ACCESS EXCLUSIVE MODE"
+_ANY_TENANT = "SELECT EXISTS (SELECT FROM bf_control.tenant)"
+_DROP_ROLE = "SELECT format('DROP ROLE %I', $1::text)"
+
+# What PostgreSQL says to a DROP that something else stands against.
+Refused = asyncpg.PostgresError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    layer: str
+    version: int
+    name: str
+    checksum: str
+    applied_at: datetime
+
+
+async def installed(conn: Connection) -> bool:
+    """Whether there is a ledger at all."""
+    return bool(await conn.fetchval(_INSTALLED))
+
+
+async def ledger(conn: Connection) -> list[Applied]:
+    return [Applied(**dict(row)) for row in await conn.fetch(_LEDGER)]
+
+
+async def settings(conn: Connection) -> dict[str, str]:
+    """Empty until the shared schema is installed."""
+    return {row["name"]: row["value"] for row in await conn.fetch(_SETTINGS)}
+
+
+async def check_release(conn: Connection, wanted: dict[str, str]) -> None:
+    """Raises asyncpg's 55000, naming the difference, where the database was made with other settings."""
+    await conn.execute(_CHECK_RELEASE, wanted)
+
+
+async def spread(conn: Connection) -> dict[int, int]:
+    """Number of tenants by schema version."""
+    return {row["schema_version"]: row["tenants"] for row in await conn.fetch(_SPREAD)}
+
+
+async def outdated(conn: Connection, *, after: str, limit: int) -> list[str]:
+    """Ids of tenants below the latest version, in order, beyond `after`."""
+    return [row["tenant_id"] for row in await conn.fetch(_OUTDATED, after, limit)]
+
+
+async def latest_tenant_version(conn: Connection) -> int | None:
+    """None until the shared schema is installed."""
+    version: int | None = await conn.fetchval(_LATEST)
+    return version
+
+
+def server_version(conn: Connection) -> str:
+    """As `major.minor`, from what the server said when the connection was made."""
+    version = conn.get_server_version()
+    return f"{version.major}.{version.micro}"
+
+
+async def blueprint_tenant_id(conn: Connection) -> str:
+    """A reserved id that no other session builds with at the same time."""
+    return str(await conn.fetchval(_BLUEPRINT_ID))
+
+
+async def loaded_statements(conn: Connection, version: int) -> list[tuple[str, str]]:
+    """(section, statement) of a tenant migration, as setup_tenant() reads them."""
+    return [(row["section"], row["statement"]) for row in await conn.fetch(_LOADED, version)]
+
+
+async def build_blueprint(
+    conn: Connection, *, tenant_id: str, schema_name: str, statements: Sequence[tuple[str, str]]
+) -> None:
+    """Creates the schema and runs the statements in it, one by one."""
+    rls = await conn.fetchval(_RLS_ENABLED)
+    wanted = [statement for section, statement in statements if rls or section != "rls"]
+    await conn.execute(await conn.fetchval(_CREATE_SCHEMA, schema_name))
+    rendered = await conn.fetch(_RENDERED, wanted, schema_name, tenant_id)
+    await conn.execute(await conn.fetchval(_SET_PATH, schema_name))
+    for row in rendered:
+        await conn.execute(row[0])
+
+
+async def upgrade_tenant(conn: Connection, tenant_id: str) -> tuple[str, int]:
+    """Runs upgrade_tenant(); returns the tenant's schema and the version it has now."""
+    await conn.fetchval(await conn.fetchval(_CALL_UPGRADE_TENANT), tenant_id)
+    row: Any = await conn.fetchrow(_TENANT_SCHEMA, tenant_id)
+    return row["schema_name"], row["schema_version"]
+
+
+async def missing_privileges(conn: Connection, *, create_roles: bool) -> list[str]:
+    """The statements that give the connected role what it lacks, to be run by a superuser."""
+    return [row["statement"] for row in await conn.fetch(_MISSING_PRIVILEGES, create_roles)]
+
+
+async def lock_tenant(conn: Connection, tenant_id: str) -> tuple[str, bool] | None:
+    """Schema name, and whether it was built; None where the tenant has gone."""
+    row = await conn.fetchrow(_LOCK_TENANT, tenant_id)
+    return None if row is None else (row["schema_name"], row["built"])
+
+
+async def forget_tenant(conn: Connection, tenant_id: str, *, built: bool) -> None:
+    """Takes the tenant off the registry; one that was never built has no configuration."""
+    if built:
+        await conn.execute(await conn.fetchval(_FORGET_CONFIG), tenant_id)
+    await conn.execute(_FORGET_TENANT, tenant_id)
+
+
+async def lock_registry(conn: Connection) -> bool:
+    """Keeps new tenants out until the transaction ends; returns whether there are any."""
+    await conn.execute(_LOCK_REGISTRY)
+    return bool(await conn.fetchval(_ANY_TENANT))
+
+
+async def drop_role(conn: Connection, role_name: str) -> None:
+    """Raises Refused."""
+    await conn.execute(await conn.fetchval(_DROP_ROLE, role_name))

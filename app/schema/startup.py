@@ -1,0 +1,23 @@
+"""What every process of the service does first: have its own schema, and look whether it fits."""
+
+from collections.abc import Sequence
+
+from app.db.pool import Database
+from app.errors import AppError, DatabaseError, PrivilegeMissing, Transient
+from app.schema import service, upgrade
+from app.schema.script import Migration, Target
+
+
+async def prepare(database: Database, migrations: Sequence[Migration], target: Target) -> None:
+    """Migrates bf_control and bf_queue, and compares settings.
+
+    Raises DatabaseError, naming the difference, where the database was made with other settings.
+    """
+    await upgrade.run(database, migrations, target, layers=("control",))
+    async with database.connection() as conn:
+        await service.require_settings(conn, target)
+
+
+def fatal(error: AppError) -> bool:
+    """Whether a start that met `error` should end: neither time nor another process mends it."""
+    return isinstance(error, DatabaseError) and not isinstance(error, Transient | PrivilegeMissing)

@@ -1,0 +1,98 @@
+"""The whole upgrade: files in one transaction, then each existing tenant in one of its own."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from app.db.pool import Database
+from app.db.retry import retrying
+from app.errors import AppError
+from app.log import logger
+from app.schema import queries, script, service
+from app.schema.expected import ExpectedTenants
+from app.schema.script import Layer, Migration, Target
+
+_log = logger(__name__)
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """`done` of `total` tenants; `step` names what was just finished."""
+
+    step: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """`failed` maps tenant ids to what went wrong with each; the others are up to date all the same."""
+
+    applied: list[str] = field(default_factory=list)
+    upgraded: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def _ignore(_: Progress) -> None: ...
+
+
+async def run(
+    database: Database,
+    migrations: Sequence[Migration],
+    target: Target,
+    *,
+    layers: Sequence[Layer] = script.LAYERS,
+    progress: Callable[[Progress], None] = _ignore,
+) -> Outcome:
+    """Brings the database up to date; run again, it does nothing.
+
+    One tenant's failure stops no other: it is reported, and the next run tries it again.
+    """
+    outcome = Outcome()
+    for migration in await retrying(lambda: _install(database, migrations, target, layers)):
+        outcome.applied.append(migration.path)
+        progress(Progress(step=migration.path))
+    if "tenant" not in layers:
+        return outcome
+    expected = ExpectedTenants(database, migrations)
+    tenant_ids = [tenant_id async for tenant_id in _outdated(database)]
+    for done, tenant_id in enumerate(tenant_ids, start=1):
+        await _bring_along(database, expected, tenant_id, outcome)
+        progress(Progress(step=tenant_id, done=done, total=len(tenant_ids)))
+    return outcome
+
+
+async def _install(
+    database: Database, migrations: Sequence[Migration], target: Target, layers: Sequence[Layer]
+) -> list[Migration]:
+    async with database.transaction() as conn:
+        return await service.install(conn, migrations, target, layers=layers)
+
+
+async def _outdated(database: Database) -> AsyncIterator[str]:
+    after = ""
+    while True:
+        async with database.connection() as conn:
+            page = await queries.outdated(conn, after=after, limit=_PAGE)
+        for tenant_id in page:
+            yield tenant_id
+        if len(page) < _PAGE:
+            return
+        after = page[-1]
+
+
+async def _bring_along(database: Database, expected: ExpectedTenants, tenant_id: str, outcome: Outcome) -> None:
+    async def once() -> None:
+        async with database.transaction() as conn:
+            await service.upgrade_tenant(conn, expected, tenant_id)
+
+    try:
+        async with database.connection() as conn:
+            latest = await service.require_shared(conn)
+        await expected.prepare(latest)
+        await retrying(once)
+    except AppError as error:
+        _log.warning("tenant_upgrade_failed", tenant_id=tenant_id, reason=error.detail)
+        outcome.failed[tenant_id] = error.detail
+    else:
+        outcome.upgraded.append(tenant_id)

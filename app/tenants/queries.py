@@ -1,0 +1,28 @@
+"""SQL of provisioning."""
+
+from typing import Any
+
+from app.db.pool import Connection
+from app.registry.model import TenantId
+
+# The shared schema's name is a setting: PostgreSQL quotes it.
+_CALL_SETUP = """
+SELECT format('SELECT %I.setup_tenant($1, $2, $3)', bf_control.setting_of('shared_schema'))
+"""
+_CHECK_CONFIG = """
+SELECT bf_control.is_currency($1) AS currency_known, bf_control.is_time_zone($2) AS time_zone_known,
+       bf_control.holds_credentials($3::jsonb) AS credentials
+"""
+
+
+async def setup_tenant(conn: Connection, tenant_id: TenantId, tenant_name: str, created_by: str) -> None:
+    """What it returns proves nothing: look at the catalogue."""
+    await conn.fetchval(await conn.fetchval(_CALL_SETUP), tenant_id, tenant_name, created_by)
+
+
+async def check_config(
+    conn: Connection, *, currency: str, time_zone: str, documents: list[Any]
+) -> tuple[bool, bool, bool]:
+    """Whether the currency and the time zone are known, and whether a document holds credentials."""
+    row: Any = await conn.fetchrow(_CHECK_CONFIG, currency, time_zone, documents)
+    return row["currency_known"], row["time_zone_known"], row["credentials"]

@@ -1,0 +1,198 @@
+"""Tenants on the wire."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+from app.operations.schemas import ProblemOut
+from app.registry import model
+from app.registry.model import State, Tenant, TenantRequest
+
+
+def _tenant_id(value: str) -> str:
+    return model.tenant_id(value)
+
+
+def _printable(value: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError("must not contain control characters")
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
+def _plain_json(value: JsonValue) -> JsonValue:
+    """PostgreSQL's jsonb holds no NUL."""
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("must not contain NUL")
+    if isinstance(value, list):
+        for item in value:
+            _plain_json(item)
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _plain_json(name)
+            _plain_json(item)
+    return value
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]
+User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(_printable)]
+Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")]
+FeatureName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+JsonObject = dict[Annotated[str, AfterValidator(_plain_json)], Annotated[JsonValue, AfterValidator(_plain_json)]]
+JsonList = list[Annotated[JsonValue, AfterValidator(_plain_json)]]
+
+
+class ConfigIn(BaseModel):
+    """What of the configuration differs from the defaults."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    budget_features: JsonObject | None = None
+    forecast_features: JsonObject | None = None
+    analytics_features: JsonObject | None = None
+    external_systems: JsonObject | None = None
+    fiscal_year_start: date | None = None
+    default_currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] | None = None
+    time_zone: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]{1,50}$")] | None = None
+    department_hierarchy: JsonObject | None = None
+    cost_centers: JsonList | None = None
+    approval_workflows: JsonObject | None = None
+    data_retention_days: int | None = Field(None, ge=1, le=36500)
+    encryption_enabled: bool | None = None
+    audit_level: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")] | None = None
+
+
+class LimitsIn(BaseModel):
+    """Limits of the tenant's own; the last five are kept in usage_limits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_budget_lines: int | None = Field(None, ge=0, le=1_000_000_000)
+    forecast_horizon_limit: int | None = Field(None, ge=1, le=120, description="Months")
+    concurrent_users_limit: int | None = Field(None, ge=0, le=1_000_000)
+    max_budgets: int | None = Field(None, ge=0, le=1_000_000_000)
+    max_forecasts: int | None = Field(None, ge=0, le=1_000_000_000)
+    max_scenarios: int | None = Field(None, ge=0, le=1_000_000_000)
+    max_forecast_horizon: int | None = Field(None, ge=1, le=120, description="Months")
+    storage_mb: int | None = Field(None, ge=0, le=1_000_000_000)
+
+
+_OWN_COLUMNS = frozenset({"max_budget_lines", "forecast_horizon_limit", "concurrent_users_limit"})
+
+
+class IntegrationsIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    auth_rbac: JsonObject | None = None
+    audit_compliance: JsonObject | None = None
+    ai_orchestration: JsonObject | None = None
+    document_management: JsonObject | None = None
+    notification_engine: JsonObject | None = None
+
+
+class TenantIn(BaseModel):
+    """A creation request: a tenant is configured in the transaction that creates it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"tenant_id": "acme_corp", "tenant_name": "ACME Corporation"},
+                {
+                    "tenant_id": "global_inc",
+                    "tenant_name": "Global Inc",
+                    "created_by": "admin_user_123",
+                    "subscription_tier": "standard",
+                    "features_enabled": ["advanced_forecasting", "ai_insights"],
+                    "limits": {"max_budget_lines": 500000, "max_budgets": 500},
+                    "config": {"default_currency": "EUR", "time_zone": "Europe/Berlin"},
+                },
+            ]
+        },
+    )
+
+    tenant_id: Annotated[
+        str,
+        StringConstraints(min_length=2, max_length=36, pattern=r"^[a-z][a-z0-9_]{1,35}$"),
+        AfterValidator(_tenant_id),
+    ]
+    tenant_name: Name
+    created_by: User | None = Field(None, description="By default the name of the API key, cut to 36 characters")
+    subscription_tier: Tier = "standard"
+    features_enabled: list[FeatureName] | None = Field(None, max_length=200)
+    limits: LimitsIn | None = None
+    config: ConfigIn | None = None
+    integrations: IntegrationsIn | None = None
+
+    def to_model(self, *, caller: str) -> TenantRequest:
+        """`caller` is who created it where the request names nobody."""
+        created_by = self.created_by or caller[:36]
+        return TenantRequest(
+            tenant_id=model.tenant_id(self.tenant_id),
+            tenant_name=self.tenant_name,
+            created_by=created_by,
+            subscription_tier=self.subscription_tier,
+            config=self._columns(),
+            document=self.model_dump(mode="json", exclude_none=True),
+        )
+
+    def _columns(self) -> dict[str, Any]:
+        """tenant_config columns and their values, as configure_tenant() takes them."""
+        columns: dict[str, Any] = {}
+        if self.config is not None:
+            columns |= self.config.model_dump(mode="json", exclude_none=True)
+        if self.limits is not None:
+            limits = self.limits.model_dump(exclude_none=True)
+            columns |= {name: value for name, value in limits.items() if name in _OWN_COLUMNS}
+            others = {name: value for name, value in limits.items() if name not in _OWN_COLUMNS}
+            columns |= {"usage_limits": others} if others else {}
+        if self.features_enabled is not None:
+            columns["features_enabled"] = list(dict.fromkeys(self.features_enabled))
+        if self.integrations is not None:
+            columns["apg_integrations"] = self.integrations.model_dump(exclude_none=True)
+        return columns
+
+
+class TenantOut(BaseModel):
+    tenant_id: str
+    tenant_name: str
+    state: State
+    is_active: bool
+    schema_name: str
+    schema_version: int | None = Field(description="Null until there is a schema")
+    subscription_tier: str
+    generation: int
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+    last_operation: str | None = Field(description="Path of the operation that last changed it")
+    error: ProblemOut | None = Field(None, description="Why, while the state is failed")
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> Self:
+        operation = tenant.last_operation_id
+        return cls(
+            tenant_id=tenant.tenant_id,
+            tenant_name=tenant.tenant_name,
+            state=tenant.state,
+            is_active=tenant.is_active,
+            schema_name=tenant.schema_name,
+            schema_version=tenant.schema_version,
+            subscription_tier=tenant.subscription_tier,
+            generation=tenant.generation,
+            created_at=tenant.created_at,
+            updated_at=tenant.updated_at,
+            created_by=tenant.created_by,
+            last_operation=None if operation is None else f"/v1/operations/{operation}",
+            error=None if tenant.error is None else ProblemOut(**tenant.error),
+        )
+
+
+class TenantPage(BaseModel):
+    items: list[TenantOut]
+    next_page_token: str | None = Field(None, description="Absent on the last page")
+
+
+OrderBy = Literal["id", "-id", "name", "-name", "created_at", "-created_at"]

@@ -1,0 +1,153 @@
+"""Provisioning: a request that is stored with its job, and one transaction that does all of it."""
+
+from uuid import UUID
+
+from app.audit import service as audit
+from app.db.pool import Connection
+from app.errors import Conflict, FieldError, Invalid
+from app.operations import service as operations
+from app.operations.model import Claim, Kind, Operation
+from app.operations.service import Origin, Steps
+from app.registry import queries as registry
+from app.registry import service as registry_service
+from app.registry.model import State, Tenant, TenantId, TenantRequest
+from app.schema import service as schema
+from app.schema.expected import ExpectedTenants
+from app.schema.service import CatalogueMismatch
+from app.tenants import queries
+
+
+class TenantExists(Conflict):
+    code = "tenant_exists"
+    title = "The tenant exists"
+
+
+class TenantBeingProvisioned(Conflict):
+    code = "tenant_being_provisioned"
+    title = "The tenant is being provisioned"
+
+
+class TenantFailedOtherwise(Conflict):
+    code = "tenant_request_differs"
+    title = "Another request for this tenant has failed"
+
+
+async def request_provisioning(
+    conn: Connection, request: TenantRequest, *, operation_id: UUID, origin: Origin, by_hand: bool = False
+) -> Operation:
+    """Stores tenant, operation, job and audit row, in the caller's transaction.
+
+    A tenant left failed is repaired by the same request again. `by_hand`: the caller does the work itself,
+    so no job is queued, and a repair need only repeat the failed request's id and name. Raises TenantExists,
+    TenantBeingProvisioned, TenantFailedOtherwise, Invalid, and SchemaNotInstalled before the first upgrade.
+    """
+    await schema.require_shared(conn)
+    await _check_config(conn, request)
+    if not await registry.register(conn, request):
+        await _take_up_again(conn, request, exact=not by_hand)
+    operation = await operations.request(
+        conn,
+        operation_id,
+        Kind.TENANT_PROVISION,
+        origin=origin,
+        tenant_id=request.tenant_id,
+        queued=not by_hand,
+    )
+    await registry.set_operation(conn, request.tenant_id, operation.id)
+    await audit.record(
+        conn,
+        actor=origin.actor,
+        action="tenant.create",
+        target=f"tenant/{request.tenant_id}",
+        outcome="accepted",
+        request_id=origin.request_id,
+        source_address=origin.source_address,
+        after={"tenant_name": request.tenant_name, "subscription_tier": request.subscription_tier},
+    )
+    return operation
+
+
+async def _check_config(conn: Connection, request: TenantRequest) -> None:
+    """What only the database knows, before it is too late for a 422."""
+    config = request.config
+    known_currency, known_time_zone, credentials = await queries.check_config(
+        conn,
+        currency=config.get("default_currency", "USD"),
+        time_zone=config.get("time_zone", "UTC"),
+        documents=[config.get("apg_integrations", {}), config.get("external_systems", {})],
+    )
+    errors = []
+    if not known_currency:
+        errors.append(FieldError(pointer="/config/default_currency", detail="is no ISO 4217 code"))
+    if not known_time_zone:
+        errors.append(FieldError(pointer="/config/time_zone", detail="is no IANA time zone"))
+    if credentials:
+        pointer = "/integrations" if "apg_integrations" in config else "/config/external_systems"
+        errors.append(FieldError(pointer=pointer, detail="must not hold credentials"))
+    if errors:
+        raise Invalid("The request is not valid; see errors.", errors=errors)
+
+
+async def _take_up_again(conn: Connection, request: TenantRequest, *, exact: bool) -> None:
+    state, stored, operation_id = await registry.lock_request(conn, request.tenant_id)
+    if state is State.PROVISIONING:
+        raise TenantBeingProvisioned(
+            f"Tenant {request.tenant_id} is being provisioned.",
+            operation=None if operation_id is None else f"/v1/operations/{operation_id}",
+        )
+    if state is not State.FAILED:
+        raise TenantExists(f"Tenant {request.tenant_id} exists and is {state}.", state=state)
+    same = stored == request.document if exact else stored.get("tenant_name") == request.tenant_name
+    if not same:
+        raise TenantFailedOtherwise(
+            f"Tenant {request.tenant_id} failed with another request; repeat that one to repair it.",
+            state=state,
+        )
+    await registry.retry(conn, request.tenant_id)
+
+
+async def provision(conn: Connection, claim: Claim, expected: ExpectedTenants, *, version: int, steps: Steps) -> Tenant:
+    """Builds the tenant and ends the operation, in the caller's one transaction.
+
+    Needs expected.prepare(version). Raises CatalogueMismatch where setup_tenant() did not build what the
+    files say, ClaimLost where another worker has taken over: either way all of it rolls back.
+    """
+    await operations.require_claim(conn, claim)
+    tenant = await registry_service.require(conn, claim.operation.tenant_id or "")
+    with steps.step("setup_tenant"):
+        await queries.setup_tenant(conn, tenant.tenant_id, tenant.tenant_name, tenant.created_by)
+    with steps.step("verify_catalogue"):
+        await schema.judge_tenant(
+            conn, expected, tenant_id=tenant.tenant_id, schema_name=tenant.schema_name, version=version
+        )
+        tenant = await registry_service.require(conn, tenant.tenant_id)
+        if tenant.state is not State.ACTIVE or tenant.schema_version != version:
+            raise CatalogueMismatch(f"setup_tenant() left tenant {tenant.tenant_id} {tenant.state}.")
+    await operations.succeed(
+        conn, claim, result={"tenant_id": tenant.tenant_id, "schema_version": version}, steps=steps
+    )
+    await audit.record(
+        conn,
+        actor=claim.operation.actor,
+        action="tenant.create",
+        target=f"tenant/{tenant.tenant_id}",
+        outcome="succeeded",
+        request_id=claim.operation.request_id,
+        after={"state": tenant.state, "schema_version": version},
+    )
+    return tenant
+
+
+async def provisioning_failed(conn: Connection, claim: Claim, problem: dict[str, object]) -> None:
+    """The tenant reads failed, with the operation's problem, until the same request is made again."""
+    tenant_id = TenantId(claim.operation.tenant_id or "")
+    await registry.fail(conn, tenant_id, problem)
+    await audit.record(
+        conn,
+        actor=claim.operation.actor,
+        action="tenant.create",
+        target=f"tenant/{tenant_id}",
+        outcome="failed",
+        request_id=claim.operation.request_id,
+        after=problem,
+    )

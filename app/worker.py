@@ -1,0 +1,111 @@
+"""Worker composition root: registers handlers, runs until SIGTERM."""
+
+import asyncio
+import signal
+from contextlib import suppress
+
+from app.db.pool import Connection, Database
+from app.db.readiness import Readiness
+from app.errors import AppError, DatabaseError
+from app.http import idempotency
+from app.jobs.runner import Runner
+from app.log import logger
+from app.operations import service as operations
+from app.operations.executor import Executor, Handler
+from app.operations.model import Kind
+from app.schema import files, service, startup
+from app.schema.expected import ExpectedTenants
+from app.schema.handlers import UpgradeHandler
+from app.settings import Settings
+from app.tenants.handlers import ProvisionHandler
+
+_log = logger(__name__)
+# How often, in seconds, unfinished operations without a job are looked for.
+_SWEEP = 15.0
+
+
+def ddl_database(settings: Settings, *, application_name: str) -> Database:
+    """Connections for DDL: direct, without cached statements, and never for long in anybody's way.
+
+    An idle transaction is a worker that was stopped: the server ends it, so that another can take over.
+    """
+    return Database(
+        settings.direct_dsn(),
+        max_size=settings.worker_concurrency + 4,
+        application_name=application_name,
+        acquire_timeout=10.0,
+        statement_cache=False,
+        server_settings={"lock_timeout": "5s", "idle_in_transaction_session_timeout": "30s"},
+    )
+
+
+class Worker:
+    """Runs jobs in whichever process asked for it."""
+
+    def __init__(self, settings: Settings, database: Database, readiness: Readiness) -> None:
+        self._settings = settings
+        self._database = database
+        self._readiness = readiness
+        self._runner = Runner(database, self._executor(), concurrency=settings.worker_concurrency)
+
+    def _executor(self) -> Executor:
+        migrations, target = files.migrations(), files.target(self._settings)
+        expected = ExpectedTenants(self._database, migrations)
+        handlers: dict[Kind, Handler] = {
+            Kind.SCHEMA_UPGRADE: UpgradeHandler(
+                database=self._database, migrations=migrations, target=target, expected=expected
+            ),
+            Kind.TENANT_PROVISION: ProvisionHandler(database=self._database, expected=expected),
+        }
+
+        async def explain(conn: Connection, error: DatabaseError) -> str:
+            return await service.explain(conn, error, create_roles=self._settings.create_roles)
+
+        return Executor(self._database, handlers, explain=explain)
+
+    def stop(self) -> None:
+        self._runner.stop()
+
+    async def run(self) -> None:
+        """Until stop(); what is unfinished after BF_DRAIN_TIMEOUT is left to another worker."""
+        await self._readiness.wait()
+        sweeping = asyncio.create_task(self._sweep(), name="sweep")
+        try:
+            await self._runner.run(drain_timeout=self._settings.drain_timeout)
+        finally:
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
+
+    async def _sweep(self) -> None:
+        """A job can be lost with its database (the queue drops what it could not mark): look for those."""
+        while True:
+            try:
+                async with self._database.transaction() as conn:
+                    found = await operations.requeue_lost(conn)
+                    await idempotency.forget_old(conn)
+                if found:
+                    _log.warning("operations_requeued", count=found)
+            except AppError as error:
+                _log.warning("sweep_failed", reason=error.detail)
+            await asyncio.sleep(_SWEEP)
+
+
+async def run(settings: Settings) -> None:
+    """The `worker` command: raises AppError where the start is hopeless."""
+    database = ddl_database(settings, application_name="bf-admin worker")
+    readiness = Readiness()
+    async with database:
+        worker = Worker(settings, database, readiness)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        migrations, target = files.migrations(), files.target(settings)
+        preparing = asyncio.create_task(readiness.achieve(lambda: startup.prepare(database, migrations, target)))
+        running = asyncio.create_task(worker.run())
+        await asyncio.wait({preparing, running}, return_when=asyncio.FIRST_EXCEPTION)
+        if preparing.done() and preparing.exception() is not None:
+            running.cancel()
+            await preparing
+        preparing.cancel()
+        await running

@@ -1,0 +1,24 @@
+DROP TABLE IF EXISTS bf_queue.pgqueuer, bf_queue.pgqueuer_log, bf_queue.pgqueuer_schedules,
+    bf_queue.pgqueuer_statistics;
+
+DROP FUNCTION IF EXISTS bf_queue.fn_pgqueuer_changed();
+
+DROP TYPE IF EXISTS bf_queue.pgqueuer_status;
+
+DROP SCHEMA IF EXISTS bf_queue;
+
+DROP FUNCTION IF EXISTS
+    bf_control.check_release(jsonb, jsonb), bf_control.migration_pending(text, integer, text, text),
+    bf_control.ensure_role(text, text, boolean), bf_control.grant_role_to_owner(text),
+    bf_control.apply_statements(text, text, integer, integer, text),
+    bf_control.render_statement(text, text, text, text, text), bf_control.setting_of(text),
+    bf_control.holds_credentials(jsonb), bf_control.is_currency(text), bf_control.is_time_zone(text),
+    bf_control.touch_row(), bf_control.tenant_config_check(), bf_control.tenant_config_record();
+
+DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
+    bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
+    bf_control.idempotency_key, bf_control.audit, bf_control.api_key;
+
+DROP FUNCTION IF EXISTS bf_control.operation_notify();
+
+DROP SCHEMA IF EXISTS bf_control;

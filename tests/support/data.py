@@ -1,0 +1,26 @@
+"""Settings and tenants for tests."""
+
+from typing import Any
+
+import asyncpg
+
+from app.settings import Settings
+
+
+def settings_for(dsn: str, **others: Any) -> Settings:
+    """Settings that no variable of the developer's shell can change."""
+    return Settings.model_validate({"DATABASE_URL": dsn, "log_level": "WARNING", **others})
+
+
+async def make_tenant(conn: asyncpg.Connection, tenant_id: str = "acme_corp", name: str = "ACME Corporation") -> str:
+    """A tenant as psql makes it; returns the name of its schema."""
+    await conn.execute("SELECT bf_shared.setup_tenant($1, $2, 'tests')", tenant_id, name)
+    return f"bf_{tenant_id}"
+
+
+async def schemas(conn: asyncpg.Connection) -> set[str]:
+    """Every schema that is not PostgreSQL's own."""
+    rows = await conn.fetch(
+        "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')"
+    )
+    return {row["nspname"] for row in rows}
