@@ -41,5 +41,5 @@ $(BIN)/uv:
 
 # --inexact: uv itself lives there, and is none of the project's dependencies.
 $(SYNCED): pyproject.toml uv.lock $(BIN)/uv
-	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --locked --all-extras --inexact --python $(BIN)/python
+	@VIRTUAL_ENV= UV_COMPILE_BYTECODE=1 $(BIN)/uv sync --quiet --locked --all-extras --inexact --python $(BIN)/python
 	@touch $@

@@ -49,6 +49,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         summary="Provisions, configures, migrates and watches tenants, each in a PostgreSQL schema of its own.",
         lifespan=_lifespan(settings, with_worker=with_worker),
         max_body_size=MAX_BODY,
+        docs_url=None,  # FastAPI's pages load their scripts from a CDN
         redoc_url=None,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,

@@ -29,7 +29,7 @@ dt {{ font-weight: 600; }} dd {{ margin: 0 0 .75rem; }}
 <p>APG Budgeting &amp; Forecasting, version {version}</p>
 <dl>
 <dt>Status</dt><dd role="status">{status}</dd>
-<dt>API</dt><dd><a href="/docs">/docs</a>, <a href="/openapi.json">/openapi.json</a></dd>
+<dt>API</dt><dd><a href="/openapi.json">/openapi.json</a></dd>
 <dt>Probes</dt><dd><a href="/livez">/livez</a>, <a href="/readyz">/readyz</a></dd>
 </dl>
 </main>

@@ -318,7 +318,10 @@ def psql(migrations: Sequence[Migration], target: Target) -> Iterator[str]:
     yield "\\set ON_ERROR_STOP on"
     yield "\\set QUIET on"
     yield "BEGIN;"
+    # SELECTs are for their effect here: what they return is no news.
+    yield "\\o /dev/null"
     yield from (f"{statement};" for statement in opening())
+    yield "\\o"
     first, *others = migrations
     yield f"{LEDGER_EXISTS} AS installed \\gset"
     yield "\\if :installed"
@@ -347,7 +350,6 @@ def psql(migrations: Sequence[Migration], target: Target) -> Iterator[str]:
 def _psql_step(migration: Migration, target: Target) -> Iterator[str]:
     yield "\\if :pending"
     yield f"\\echo 'applying {migration.path}'"
-    # SELECTs are for their effect: what they return is no news.
     yield "\\o /dev/null"
     yield from (f"{statement};" for statement in render(migration, target))
     yield "\\o"

@@ -63,7 +63,7 @@ async def create_tenant(
 @router.get(
     "",
     summary="List tenants",
-    response_model_exclude_none=False,
+    response_model=TenantPage,
     responses=problems(400, 422),
 )
 async def list_tenants(
@@ -95,7 +95,7 @@ async def list_tenants(
     return JSONResponse(body)
 
 
-@router.get("/{tenant_id}", summary="Read a tenant", responses=problems(404))
+@router.get("/{tenant_id}", summary="Read a tenant", responses=problems(404, 422))
 async def get_tenant(tenant_id: str, db: Db, _: CurrentViewer) -> TenantOut:
     """A failed tenant reads 200, with its error."""
     async with db.connection() as conn:
