@@ -48,15 +48,14 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         version=_version(),
         summary="Provisions, configures, migrates and watches tenants, each in a PostgreSQL schema of its own.",
         lifespan=_lifespan(settings, with_worker=with_worker),
-        max_body_size=MAX_BODY,
         docs_url=None,  # FastAPI's pages load their scripts from a CDN
         redoc_url=None,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
     for router in (schema.router, tenants.router, operations.router, health.router, dashboard.router):
-        app.include_router(router)
-    app.add_middleware(RequestContext)
+        app.include_router(router, max_body_size=MAX_BODY)
+    app.add_middleware(RequestContext, max_body_size=MAX_BODY)
     problem.install(app)
     auth.require_declared_roles(app)
     _describe(app)

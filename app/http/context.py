@@ -6,10 +6,11 @@ from typing import Final
 from uuid import uuid4
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.problem import internal_error
+from app.http.problem import body_too_large, internal_error
 from app.log import logger
 
 _log = logger("app.http")
@@ -22,8 +23,9 @@ _QUIET_PATHS: Final = frozenset({"/livez", "/readyz"})
 class RequestContext:
     """Outermost of our own: nothing that a request raises gets past it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_size: int) -> None:
         self._app = app
+        self._max_body_size = max_body_size
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,7 +57,12 @@ class RequestContext:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            declared = Headers(scope=scope).get("content-length", "")
+            if declared.isdigit() and int(declared) > self._max_body_size:
+                # FastAPI counts what comes in; of a length that is declared, its answer is no problem+json.
+                await body_too_large(Request(scope))(scope, receive, send_with_id)
+            else:
+                await self._app(scope, receive, send_with_id)
         except Exception:  # noqa: BLE001 -- logged whole, answered without detail
             _log.exception("request_crashed", method=scope["method"], path=scope["path"])
             # Of an answer that has begun, only the connection's end can tell.

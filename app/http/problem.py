@@ -109,6 +109,18 @@ def internal_error(request: Request) -> ProblemResponse:
     )
 
 
+def body_too_large(request: Request) -> ProblemResponse:
+    """The connection is closed: what is left of the body is not read."""
+    return problem(
+        request,
+        status=413,
+        code=errors.TooLarge.code,
+        title=errors.TooLarge.title,
+        detail="A body has at most 1 MiB.",
+        headers={"Connection": "close"},
+    )
+
+
 async def _validation_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 -- registered for this type only
     found = error.errors()
@@ -119,7 +131,7 @@ async def _validation_error(request: Request, error: Exception) -> ProblemRespon
         code="malformed_json" if unreadable else "validation_failed",
         title="Malformed JSON" if unreadable else "Validation failed",
         detail="The body is not valid JSON." if unreadable else "The request is not valid; see errors.",
-        errors=[{"pointer": _pointer(e["loc"]), "detail": str(e["msg"])} for e in found],
+        errors=[{"pointer": _pointer(e["loc"]), "detail": str(e["msg"]).removeprefix("Value error, ")} for e in found],
     )
 
 
@@ -132,6 +144,8 @@ def _pointer(location: Sequence[int | str]) -> str:
 
 async def _http_exception(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 -- registered for this type only
+    if error.status_code == 413:
+        return body_too_large(request)
     phrase = HTTPStatus(error.status_code).phrase
     return problem(
         request,

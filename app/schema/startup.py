@@ -11,7 +11,8 @@ from app.schema.script import Migration, Target
 async def prepare(database: Database, migrations: Sequence[Migration], target: Target) -> None:
     """Migrates bf_control and bf_queue where that is needed, and compares settings.
 
-    A process whose role owns nothing can start once an owner's has made them. Raises DatabaseError, naming the difference, where the database was made with other settings.
+    A process whose role owns nothing can start once an owner's has made them. Raises DatabaseError, naming
+    the difference, where the database was made with other settings.
     """
     async with database.connection() as conn:
         pending = (await service.state(conn, migrations)).pending
