@@ -137,8 +137,7 @@ async def _stop(services: Services, worker: Worker | None, tasks: list[asyncio.T
     preparing.cancel()
     if worker is not None:
         worker.stop()
-        if not services.readiness.ready:
-            working[0].cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError):
-            await task
+    for task in working:
+        await task
+    with suppress(asyncio.CancelledError):
+        await preparing

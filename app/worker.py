@@ -68,7 +68,9 @@ class Worker:
 
     async def run(self) -> None:
         """Until stop(); what is unfinished after BF_DRAIN_TIMEOUT is left to another worker."""
-        await self._readiness.wait()
+        await self._readiness.wait_or(self._runner.stopping)
+        if self._runner.stopping.is_set():
+            return
         sweeping = asyncio.create_task(self._sweep(), name="sweep")
         try:
             await self._runner.run(drain_timeout=self._settings.drain_timeout)
@@ -104,8 +106,9 @@ async def run(settings: Settings) -> None:
         preparing = asyncio.create_task(readiness.achieve(lambda: startup.prepare(database, migrations, target)))
         running = asyncio.create_task(worker.run())
         await asyncio.wait({preparing, running}, return_when=asyncio.FIRST_EXCEPTION)
-        if preparing.done() and preparing.exception() is not None:
-            running.cancel()
-            await preparing
+        if readiness.failure is not None:
+            worker.stop()
         preparing.cancel()
         await running
+    if readiness.failure is not None:
+        raise readiness.failure

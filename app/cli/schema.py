@@ -1,6 +1,7 @@
 """bf-admin upgrade, downgrade, sql, openapi"""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +28,10 @@ def register(cli: typer.Typer) -> None:
 def upgrade(as_json: Json = False) -> None:
     """Bring the schemas, then every tenant, up to date. Run again, it does nothing."""
     outcome = run(_upgrade(settings()))
+    for warning in outcome.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if as_json:
-        emit_json({"applied": outcome.applied, "upgraded": outcome.upgraded, "failed": outcome.failed})
+        emit_json(asdict(outcome))
     elif outcome.applied or outcome.upgraded:
         typer.echo(f"Applied {len(outcome.applied)} migrations, upgraded {len(outcome.upgraded)} tenants.")
     elif not outcome.failed:

@@ -38,6 +38,15 @@ class Readiness:
     async def wait(self) -> None:
         await self._ready.wait()
 
+    async def wait_or(self, other: asyncio.Event) -> None:
+        """Returns when ready, or when `other` happens."""
+        waiting = [asyncio.create_task(event.wait()) for event in (self._ready, other)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
     async def achieve(self, prepare: Callable[[], Awaitable[None]]) -> None:
         """Tries until the database is there and somebody with the right to has made the schema.
 

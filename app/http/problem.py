@@ -139,7 +139,9 @@ def _pointer(location: Sequence[int | str]) -> str:
     """FastAPI's location as a JSON pointer (RFC 6901) into the body, or `query/NAME` and the like."""
     place, *path = location
     parts = [str(part).replace("~", "~0").replace("/", "~1") for part in path]
-    return "/" + "/".join(parts) if place == "body" else "/".join([str(place), *parts])
+    pointer = "/" + "/".join(parts) if place == "body" else "/".join([str(place), *parts])
+    # A member's name may hold half a surrogate pair, which no answer can.
+    return pointer.encode(errors="replace").decode()
 
 
 async def _http_exception(request: Request, error: Exception) -> ProblemResponse:

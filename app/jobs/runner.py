@@ -24,6 +24,8 @@ HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
 # A retry sends no NOTIFY: it starts at the latest this long after its time.
 _POLL: Final = timedelta(seconds=2)
 _BATCH: Final = 2
+# Connections that are the queue's alone: its listener's, and those of its own short statements.
+_CONNECTIONS: Final = 3
 
 Deliver: TypeAlias = Callable[[UUID], Awaitable[None]]
 
@@ -47,12 +49,12 @@ class Runner:
         self._deliver = deliver
         self._concurrency = concurrency
         self._heartbeat_timeout = heartbeat_timeout
-        self._stopping = asyncio.Event()
+        self.stopping = asyncio.Event()
         self._manager: QueueManager | None = None
 
     def stop(self) -> None:
         """No new job is taken; run() returns when the ones in work are done."""
-        self._stopping.set()
+        self.stopping.set()
         if self._manager is not None:
             self._manager.shutdown.set()
 
@@ -62,7 +64,7 @@ class Runner:
         A cancelled job's operation stays unfinished, and is queued again by whoever sweeps next.
         """
         running = asyncio.create_task(self._run_for_ever(), name="jobs")
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.create_task(self.stopping.wait())
         try:
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({running}, timeout=drain_timeout)
@@ -78,7 +80,7 @@ class Runner:
     async def _run_for_ever(self) -> None:
         """A lost connection or listener ends a manager; another takes its place."""
         failures = 0
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             begun = asyncio.get_running_loop().time()
             try:
                 await self._run_once()
@@ -86,21 +88,22 @@ class Runner:
                 failures = 1 if asyncio.get_running_loop().time() - begun > 60 else failures + 1
                 pause = 0.2 + backoff(failures)
                 _log.warning("job_runner_restarts", reason=f"{type(error).__name__}: {error}", pause=pause)
-                await _wait(self._stopping, pause)
+                await _wait(self.stopping, pause)
 
     async def _run_once(self) -> None:
-        manager = QueueManager(queries(AsyncpgPoolDriver(self._database.pool)), Channel(SETTINGS.channel))
-        manager.entrypoint(ENTRYPOINT, accepts_context=False)(self._job)
-        self._manager = manager
-        if self._stopping.is_set():
-            return
-        await manager.run(
-            dequeue_timeout=_POLL,
-            batch_size=_BATCH,
-            max_concurrent_tasks=max(self._concurrency, 2 * _BATCH),
-            shutdown_on_listener_failure=True,
-            heartbeat_timeout=self._heartbeat_timeout,
-        )
+        async with self._database.side_pool(max_size=_CONNECTIONS) as pool:
+            manager = QueueManager(queries(AsyncpgPoolDriver(pool)), Channel(SETTINGS.channel))
+            manager.entrypoint(ENTRYPOINT, accepts_context=False)(self._job)
+            self._manager = manager
+            if self.stopping.is_set():
+                return
+            await manager.run(
+                dequeue_timeout=_POLL,
+                batch_size=_BATCH,
+                max_concurrent_tasks=max(self._concurrency, 2 * _BATCH),
+                shutdown_on_listener_failure=True,
+                heartbeat_timeout=self._heartbeat_timeout,
+            )
 
     async def _job(self, job: Job) -> None:
         if job.payload is None:

@@ -52,7 +52,7 @@ class Executor:
     async def __call__(self, operation_id: UUID) -> None:
         """Raises RetryJob where the job must be delivered again."""
         try:
-            async with self._database.transaction() as conn:
+            async with self._database.connection() as conn:
                 claim = await queries.claim(conn, operation_id)
         except (Unavailable, Transient) as error:
             raise RetryJob(timedelta(seconds=2), error.detail) from error

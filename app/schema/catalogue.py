@@ -10,94 +10,94 @@ from typing import Final
 
 from app.db.pool import Connection
 
-# Every pg_class row of the schema, found through pg_depend's index on what it depends on.
-_RELATIONS: Final = """
-SELECT n.oid AS schema_oid,
-       ARRAY(SELECT d.objid FROM pg_depend d
-              WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
-                AND d.classid = 'pg_class'::regclass) AS relations
-  FROM pg_namespace n WHERE n.nspname = $1
-"""
-
-# $1 the schema's oid, $2 its relations. With search_path at pg_catalog every other name is printed
-# qualified. NOT NULL is read off the columns: only PostgreSQL 18 stores it as a constraint.
+# $1 the schema's name. What is in it is found through pg_depend's index on what depends on a schema. With
+# search_path at pg_catalog every other name is printed qualified. NOT NULL is read off the columns: only
+# PostgreSQL 18 stores it as a constraint. A default names no column, save a generated column's: told of
+# the relation, pg_get_expr() would first collect the names of all its columns, every time.
 _LINES: Final = r"""
-WITH grants(kind, object, owner, acl, type) AS (
-    SELECT 'schema', '', n.nspowner, n.nspacl, 'n' FROM pg_namespace n WHERE n.oid = $1
+WITH schema(oid, nspowner, nspacl) AS MATERIALIZED (
+    SELECT n.oid, n.nspowner, n.nspacl FROM pg_namespace n WHERE n.nspname = $1
+), member(classid, objid) AS MATERIALIZED (
+    SELECT d.classid, d.objid FROM pg_depend d
+     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = (SELECT oid FROM schema)
+), relation AS MATERIALIZED (
+    SELECT c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.relpersistence, c.relrowsecurity,
+           c.relforcerowsecurity, c.reloptions
+      FROM member m JOIN pg_class c ON c.oid = m.objid WHERE m.classid = 'pg_class'::regclass
+), grants(kind, object, owner, acl, type) AS (
+    SELECT 'schema', '', n.nspowner, n.nspacl, 'n' FROM schema n
     UNION ALL
     SELECT 'relation', c.relname, c.relowner, c.relacl, CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END
-      FROM pg_class c WHERE c.oid = ANY ($2) AND c.relkind NOT IN ('i', 'I', 'c')
+      FROM relation c WHERE c.relkind NOT IN ('i', 'I', 'c')
     UNION ALL
     SELECT 'function', p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', p.proowner, p.proacl, 'f'
-      FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
-     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = $1 AND d.classid = 'pg_proc'::regclass
+      FROM member m JOIN pg_proc p ON p.oid = m.objid
+     WHERE m.classid = 'pg_proc'::regclass
 )
 SELECT kind || E'\t' || object || E'\t' || coalesce(definition, '') FROM (
     SELECT g.kind, g.object::text, 'owner ' || pg_get_userbyid(g.owner) AS definition FROM grants g
     UNION ALL
     SELECT g.kind || ' grant', g.object,
-           concat_ws(' ', a.privilege_type, 'to', coalesce(r.rolname, 'public'),
+           concat_ws(' ', a.privilege_type, 'to',
+                     CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee) END,
                      CASE WHEN a.is_grantable THEN 'with grant option' END)
       FROM grants g
      CROSS JOIN LATERAL aclexplode(coalesce(g.acl, acldefault(g.type::"char", g.owner))) a
-      LEFT JOIN pg_roles r ON r.oid = a.grantee
     UNION ALL
     SELECT 'relation', c.relname, concat_ws(' ', 'kind', c.relkind, c.relpersistence,
                CASE WHEN c.relrowsecurity THEN 'rls' END,
                CASE WHEN c.relforcerowsecurity THEN 'forced' END, c.reloptions::text)
-      FROM pg_class c WHERE c.oid = ANY ($2) AND c.relkind NOT IN ('i', 'I')
+      FROM relation c WHERE c.relkind NOT IN ('i', 'I')
     UNION ALL
-    SELECT 'view', c.relname, pg_get_viewdef(c.oid) FROM pg_class c WHERE c.oid = ANY ($2) AND c.relkind IN ('v', 'm')
+    SELECT 'view', c.relname, pg_get_viewdef(c.oid) FROM relation c WHERE c.relkind IN ('v', 'm')
     UNION ALL
     SELECT 'column', c.relname || '.' || a.attname,
-           concat_ws(' ', a.attnum, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
-                     'default ' || pg_get_expr(ad.adbin, ad.adrelid), nullif(a.attidentity, ''),
-                     nullif(a.attgenerated, ''),
+           concat_ws(' ', row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum),
+                     format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
+                     'default ' || pg_get_expr(ad.adbin, CASE a.attgenerated WHEN '' THEN 0 ELSE ad.adrelid END),
+                     nullif(a.attidentity, ''), nullif(a.attgenerated, ''),
                      CASE WHEN a.attcollation <> t.typcollation THEN 'collate ' || a.attcollation::regcollation END)
-      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
+      FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_attrdef ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum
-     WHERE c.oid = ANY ($2) AND c.relkind NOT IN ('i', 'I') AND a.attnum > 0 AND NOT a.attisdropped
+     WHERE c.relkind NOT IN ('i', 'I') AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
-    SELECT 'column grant', c.relname || '.' || a.attname, concat_ws(' ', x.privilege_type, 'to', r.rolname)
-      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
-     CROSS JOIN LATERAL aclexplode(a.attacl) x LEFT JOIN pg_roles r ON r.oid = x.grantee
-     WHERE c.oid = ANY ($2)
+    SELECT 'column grant', c.relname || '.' || a.attname,
+           concat_ws(' ', x.privilege_type, 'to',
+                     CASE x.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(x.grantee) END,
+                     CASE WHEN x.is_grantable THEN 'with grant option' END)
+      FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
+     CROSS JOIN LATERAL aclexplode(a.attacl) x
     UNION ALL
     SELECT 'constraint', c.relname || '.' || k.conname,
            concat_ws(' ', pg_get_constraintdef(k.oid), CASE WHEN NOT k.convalidated THEN 'not valid' END)
-      FROM pg_class c JOIN pg_constraint k ON k.conrelid = c.oid
-     WHERE c.oid = ANY ($2) AND k.contype NOT IN ('n', 't')
+      FROM relation c JOIN pg_constraint k ON k.conrelid = c.oid WHERE k.contype NOT IN ('n', 't')
     UNION ALL
     SELECT 'index', c.relname || '.' || ic.relname,
            concat_ws(' ', pg_get_indexdef(i.indexrelid),
                      CASE WHEN NOT (i.indisvalid AND i.indisready AND i.indislive) THEN 'invalid' END)
-      FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class ic ON ic.oid = i.indexrelid
-     WHERE c.oid = ANY ($2)
+      FROM relation c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class ic ON ic.oid = i.indexrelid
     UNION ALL
     SELECT 'trigger', c.relname || '.' || g.tgname, concat_ws(' ', pg_get_triggerdef(g.oid), g.tgenabled)
-      FROM pg_class c JOIN pg_trigger g ON g.tgrelid = c.oid WHERE c.oid = ANY ($2) AND NOT g.tgisinternal
+      FROM relation c JOIN pg_trigger g ON g.tgrelid = c.oid WHERE NOT g.tgisinternal
     UNION ALL
     SELECT 'policy', c.relname || '.' || p.polname,
            concat_ws(' ', CASE WHEN p.polpermissive THEN 'permissive' ELSE 'restrictive' END, p.polcmd, 'to',
-                     (SELECT string_agg(coalesce(r.rolname, 'public'), ',' ORDER BY r.rolname)
-                        FROM unnest(p.polroles) AS m(oid) LEFT JOIN pg_roles r ON r.oid = m.oid),
+                     (SELECT string_agg(r.name, ',' ORDER BY r.name)
+                        FROM (SELECT CASE m.oid WHEN 0 THEN 'public' ELSE pg_get_userbyid(m.oid) END
+                                FROM unnest(p.polroles) AS m(oid)) AS r(name)),
                      'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid))
-      FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid WHERE c.oid = ANY ($2)
+      FROM relation c JOIN pg_policy p ON p.polrelid = c.oid
     UNION ALL
     SELECT 'function', p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', pg_get_functiondef(p.oid)
-      FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
-     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = $1 AND d.classid = 'pg_proc'::regclass
-       AND p.prokind <> 'a'
+      FROM member m JOIN pg_proc p ON p.oid = m.objid
+     WHERE m.classid = 'pg_proc'::regclass AND p.prokind <> 'a'
     UNION ALL
     SELECT 'type', t.typname, concat_ws(' ', t.typtype,
                (SELECT string_agg(e.enumlabel, ',' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid))
-      FROM pg_depend d JOIN pg_type t ON t.oid = d.objid
-     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = $1 AND d.classid = 'pg_type'::regclass
+      FROM member m JOIN pg_type t ON t.oid = m.objid WHERE m.classid = 'pg_type'::regclass
     UNION ALL
-    SELECT DISTINCT 'object', d.classid::regclass::text, d.objid::text
-      FROM pg_depend d
-     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = $1
-       AND d.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass)
+    SELECT DISTINCT 'object', m.classid::regclass::text, m.objid::text
+      FROM member m WHERE m.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass)
 ) AS line(kind, object, definition)
 """
 
@@ -105,7 +105,8 @@ SELECT kind || E'\t' || object || E'\t' || coalesce(definition, '') FROM (
 # reads all of it, which is every tenant's share. The indexes are there; this makes it use them.
 _PREPARE: Final = """
 SELECT set_config('search_path', 'pg_catalog', true), set_config('enable_seqscan', 'off', true),
-       set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+       set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+       set_config('jit', 'off', true)
 """
 
 
@@ -137,11 +138,9 @@ async def read(conn: Connection, schema_name: str) -> tuple[str, ...] | None:
     Leaves search_path and planner settings changed until the transaction ends: call it last, or in one of its own.
     """
     await conn.execute(_PREPARE)
-    found = await conn.fetchrow(_RELATIONS, schema_name)
-    if found is None:
-        return None
-    rows = await conn.fetch(_LINES, found["schema_oid"], found["relations"])
-    return tuple(sorted(row[0] for row in rows))
+    rows = await conn.fetch(_LINES, schema_name)
+    # Its owner is a line, so a schema that is there has one.
+    return tuple(sorted(row[0] for row in rows)) or None
 
 
 def compare(*, expected: Sequence[str], actual: Sequence[str]) -> Difference:

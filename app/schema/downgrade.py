@@ -104,9 +104,9 @@ async def run(database: Database, target: Target, *, progress: Callable[[Progres
 
 async def _drop_tenant(database: Database, target: Target, down: Down, tenant: TenantLoss) -> None:
     async with database.transaction() as conn:
-        await conn.execute("SET LOCAL lock_timeout = '5s'")
-        found = await queries.lock_tenant(conn, tenant.tenant_id)
-        if found is None:
+        await _execute(conn, script.opening())
+        found = await queries.lock_tenant(conn, tenant.tenant_id) if await queries.installed(conn) else None
+        if found is None:  # whoever else runs a downgrade was first
             return
         schema_name, built = found
         if built:  # else a schema of that name would be somebody else's
@@ -118,6 +118,8 @@ async def _drop(database: Database, target: Target, down: Down, outcome: Outcome
     """Shared schema, our own, and the roles that nothing else needs: a bounded number of locks, one commit."""
     async with database.transaction() as conn:
         await _execute(conn, script.opening())
+        if not await queries.installed(conn):
+            return
         if await queries.lock_registry(conn):
             raise Conflict("A tenant was made meanwhile: stop the service, and run the downgrade again.")
         await _execute(conn, script.drop_shared(down, target))

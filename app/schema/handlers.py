@@ -35,7 +35,11 @@ class UpgradeHandler:
             named = "; ".join(f"{tenant_id}: {why}" for tenant_id, why in list(outcome.failed.items())[:5])
             raise TenantsNotUpgraded(f"{len(outcome.failed)} tenants were not upgraded: {named}")
         async with self.database.transaction() as conn:
-            result = {"applied": outcome.applied, "tenants_upgraded": len(outcome.upgraded)}
+            result = {
+                "applied": outcome.applied,
+                "tenants_upgraded": len(outcome.upgraded),
+                "warnings": outcome.warnings,
+            }
             await operations.succeed(conn, work.claim, result=result, steps=work.steps)
             await audit.record(
                 conn,

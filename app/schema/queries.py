@@ -1,6 +1,7 @@
 """SQL of the migration ledger and of the versions in the fleet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -66,6 +67,24 @@ class Applied:
     name: str
     checksum: str
     applied_at: datetime
+
+
+@contextmanager
+def warnings(conn: Connection) -> Iterator[list[str]]:
+    """What PostgreSQL warns of while the block runs, with its hints."""
+    heard: list[str] = []
+
+    def hear(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        if message.severity_en == "WARNING":
+            heard.append(
+                ". ".join(part.rstrip(".") for part in (message.message, message.detail, message.hint) if part)
+            )
+
+    conn.add_log_listener(hear)
+    try:
+        yield heard
+    finally:
+        conn.remove_log_listener(hear)
 
 
 async def installed(conn: Connection) -> bool:

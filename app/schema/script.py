@@ -22,6 +22,12 @@ ADVISORY_LOCK: Final = int.from_bytes(hashlib.sha256(b"apg-bf-tenant-admin/upgra
 
 _FILE_NAME: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _SECTION: Final = re.compile(r"^-- section: (\w+)$", re.M)
+# Sections of tenant files are what tenant_statement's CHECK allows; `rls` and `data` depend on settings.
+_SECTIONS: Final[Mapping[Layer, frozenset[str]]] = {
+    "control": frozenset({"control"}),
+    "shared": frozenset({"shared", "roles", "tables", "rls", "grants", "functions", "data"}),
+    "tenant": frozenset({"table", "index", "trigger", "rls", "grant"}),
+}
 _PLACEHOLDER: Final = re.compile(r"\{\{(\w+)(\|literal)?\}\}")
 # What may hold a semicolon that ends no statement, and the one that does.
 _TOKEN: Final = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|(;)", re.S)
@@ -42,6 +48,13 @@ class Target:
     create_roles: bool = True
     insert_default_data: bool = True
     enable_rls: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises MigrationFileError for names that cannot be meant."""
+        if self.app_role == self.audit_role:
+            raise MigrationFileError("BF_APP_ROLE and BF_AUDIT_ROLE name one role: as the latter it reads every tenant")
+        if "$function$" in self.shared_schema:
+            raise MigrationFileError("BF_SCHEMA_NAME stands in function bodies and cannot hold $function$")
 
     def settings(self) -> dict[str, str]:
         """As the rows of bf_control.setting: booleans are `true` and `false`."""
@@ -98,6 +111,8 @@ def _load_file(path: Path, layer: Layer) -> Migration:
     if not statements:
         raise MigrationFileError(f"{path} holds no statement")
     for statement in statements:
+        if statement.section not in _SECTIONS[layer]:
+            raise MigrationFileError(f"{path}: there is no section {statement.section} in layer {layer}")
         if re.search(r"\bCONCURRENTLY\b", statement.text):
             raise MigrationFileError(f"{path}: CONCURRENTLY cannot run in a migration's transaction")
     return Migration(

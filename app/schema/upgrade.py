@@ -26,11 +26,15 @@ class Progress:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """`failed` maps tenant ids to what went wrong with each; the others are up to date all the same."""
+    """`failed` maps tenant ids to what went wrong with each; the others are up to date all the same.
+
+    `warnings` are PostgreSQL's: what works less well than it could, and the statement that mends it.
+    """
 
     applied: list[str] = field(default_factory=list)
     upgraded: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def _ignore(_: Progress) -> None: ...
@@ -49,7 +53,8 @@ async def run(
     One tenant's failure stops no other: it is reported, and the next run tries it again.
     """
     outcome = Outcome()
-    for migration in await retrying(lambda: _install(database, migrations, target, layers)):
+    applied, outcome.warnings = await retrying(lambda: _install(database, migrations, target, layers))
+    for migration in applied:
         outcome.applied.append(migration.path)
         progress(Progress(step=migration.path))
     if "tenant" not in layers:
@@ -64,9 +69,10 @@ async def run(
 
 async def _install(
     database: Database, migrations: Sequence[Migration], target: Target, layers: Sequence[Layer]
-) -> list[Migration]:
+) -> tuple[list[Migration], list[str]]:
     async with database.transaction() as conn:
-        return await service.install(conn, migrations, target, layers=layers)
+        with queries.warnings(conn) as warnings:
+            return await service.install(conn, migrations, target, layers=layers), warnings
 
 
 async def _outdated(database: Database) -> AsyncIterator[str]:

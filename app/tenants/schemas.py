@@ -1,5 +1,6 @@
 """Tenants on the wire."""
 
+import math
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -23,9 +24,14 @@ def _printable(value: str) -> str:
 
 
 def _plain_json(value: JsonValue) -> JsonValue:
-    """PostgreSQL's jsonb holds no NUL."""
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("must not contain NUL")
+    """Not all that JSON can write is text or a number: PostgreSQL's jsonb refuses the rest."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("must not contain NUL")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("must not contain half a surrogate pair")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
     if isinstance(value, list):
         for item in value:
             _plain_json(item)

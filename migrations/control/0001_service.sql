@@ -129,6 +129,11 @@ BEGIN
             USING ERRCODE = 'invalid_role_specification',
                   HINT = format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS; or choose another role', role_name);
     END IF;
+    IF pg_has_role(role_name, current_user, 'MEMBER') THEN
+        RAISE EXCEPTION 'role % is or may become %, the owner of everything', quote_ident(role_name),
+            quote_ident(current_user)
+            USING ERRCODE = 'invalid_role_specification', HINT = 'Choose another role, or revoke the membership.';
+    END IF;
 END
 $function$;
 

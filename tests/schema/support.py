@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from app.db.embedded import SUPERUSER
 from app.db.pool import Connection, Database
 from app.schema import files, upgrade
 from app.schema.script import Migration, Target
@@ -31,6 +32,7 @@ CREATE VIEW billing.total AS SELECT sum(total) FROM billing.invoice;
 CREATE FUNCTION billing.setup_tenant(text) RETURNS text LANGUAGE sql AS 'SELECT $1';
 """
 
+_STANDING = {MIGRATION_USER, SUPERUSER}
 _ROLES = "SELECT rolname::text FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY rolname"
 
 
@@ -73,8 +75,8 @@ class Site:
         async with self.connect() as conn:
             return await conn.fetchval(sql, *arguments)
 
-    async def rows(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
-        async with self.connect() as conn:
+    async def rows(self, sql: str, *arguments: object, superuser: bool = False) -> list[tuple[Any, ...]]:
+        async with self.connect(self.cluster.superuser_dsn(self.name) if superuser else None) as conn:
             return [tuple(row) for row in await conn.fetch(sql, *arguments)]
 
     async def execute(self, sql: str) -> None:
@@ -103,16 +105,15 @@ class Site:
 
     async def roles(self) -> list[str]:
         """Those that a test or an upgrade added to the cluster."""
-        return [row[0] for row in await self.rows(_ROLES) if row[0] not in {MIGRATION_USER, "postgres"}]
+        return [row[0] for row in await self.rows(_ROLES) if row[0] not in _STANDING]
 
     async def clean_up(self) -> None:
         for name in (self.name, *self.others):
             await self.cluster.drop_database(name)
         admin = await self.cluster.superuser("postgres")
         try:
-            superuser = await admin.fetchval("SELECT current_user")
             for row in await admin.fetch(_ROLES):
-                if row[0] not in {MIGRATION_USER, superuser}:
+                if row[0] not in _STANDING:
                     await admin.execute(await admin.fetchval("SELECT format('DROP ROLE %I', $1::text)", row[0]))
         finally:
             await admin.close()
