@@ -105,10 +105,10 @@ async def run(settings: Settings) -> None:
         migrations, target = files.migrations(), files.target(settings)
         preparing = asyncio.create_task(readiness.achieve(lambda: startup.prepare(database, migrations, target)))
         running = asyncio.create_task(worker.run())
-        await asyncio.wait({preparing, running}, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait({preparing, running}, return_when=asyncio.FIRST_COMPLETED)
         if readiness.failure is not None:
             worker.stop()
-        preparing.cancel()
         await running
+        preparing.cancel()
     if readiness.failure is not None:
         raise readiness.failure
