@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The guide's command line, word for word; what it does is bf-admin's.
 
-    python run_migration.py --action upgrade
-    python run_migration.py --action create-tenant --tenant-id acme_corp --tenant-name "ACME Corporation"
-    python run_migration.py --action list-tenants
-    python run_migration.py --action downgrade --confirm-destroy
+python run_migration.py --action upgrade
+python run_migration.py --action create-tenant --tenant-id acme_corp --tenant-name "ACME Corporation"
+python run_migration.py --action list-tenants
+python run_migration.py --action downgrade --confirm-destroy
 """
 
 import argparse

@@ -10,6 +10,7 @@ import asyncpg
 
 from app.db.connect import connect_arguments
 from app.db.translate import no_connection, translate, unreachable
+from app.errors import Transient
 from app.log import logger
 
 if TYPE_CHECKING:
@@ -56,36 +57,36 @@ class Database:
             max_size=self._max_size,
             statement_cache_size=self._statement_cache_size,
             init=_initialise,
+            reset=_leave_as_it_is,
         )
 
     @asynccontextmanager
     async def side_pool(self, *, max_size: int) -> AsyncIterator[Pool]:
-        """A pool beside this one, to the same server, for single statements that leave nothing in their session.
+        """A pool beside this one, to the same server, for bookkeeping that a crash of the server may undo.
 
-        They are cached, and a connection is not reset when it comes back: one round trip each, where this
-        pool may take three. Not behind PgBouncer in transaction mode, and not for DDL.
+        Its statements are cached and its commits wait for no disk. Not behind PgBouncer in transaction mode,
+        and not for DDL.
         """
+        settings = {**self._arguments["server_settings"], "synchronous_commit": "off"}
         pool = asyncpg.create_pool(
-            **self._arguments, min_size=0, max_size=max_size, init=_initialise, reset=_leave_as_it_is
+            **{**self._arguments, "server_settings": settings},
+            min_size=0,
+            max_size=max_size,
+            init=_initialise,
+            reset=_leave_as_it_is,
         )
         await pool
         try:
             yield pool
         finally:
-            try:
-                await asyncio.wait_for(pool.close(), 5)
-            except TimeoutError:
-                pool.terminate()
+            await _close(pool, timeout=5.0)
 
     async def close(self, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109 -- a deadline of its own
         """Waits `timeout` seconds for connections in use, then cuts them."""
         if self._pool is None:
             return
         pool, self._pool = self._pool, None
-        try:
-            await asyncio.wait_for(pool.close(), timeout)
-        except TimeoutError:
-            pool.terminate()
+        await _close(pool, timeout=timeout)
 
     async def __aenter__(self) -> "Database":
         await self.open()
@@ -114,6 +115,9 @@ class Database:
         try:
             yield conn
         except Exception as error:
+            if isinstance(error, asyncpg.InvalidCachedStatementError):
+                # Somebody's upgrade changed what it returns; asyncpg has dropped the cache of the whole pool.
+                raise Transient(str(error), sqlstate=error.sqlstate) from error
             translated = translate(error, closed=conn.is_closed())
             if translated is None:
                 raise
@@ -136,7 +140,16 @@ async def _initialise(conn: Connection) -> None:
 
 
 async def _leave_as_it_is(_: Connection) -> None:
-    """asyncpg has ended a transaction that was left open; its RESET ALL would be a round trip for nothing."""
+    """Nothing outlives a transaction: settings are SET LOCAL, advisory locks the transaction's, LISTEN has its own
+    connections. asyncpg has rolled back what was left open; its RESET ALL would be one more round trip per use.
+    """
+
+
+async def _close(pool: Pool, *, timeout: float) -> None:  # noqa: ASYNC109 -- a deadline of its own
+    try:
+        await asyncio.wait_for(pool.close(), timeout)
+    except TimeoutError:
+        pool.terminate()
 
 
 def _dump(value: Any) -> str:

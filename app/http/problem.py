@@ -7,7 +7,9 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from app import errors
 from app.errors import AppError
@@ -155,8 +157,19 @@ async def _http_exception(request: Request, error: Exception) -> ProblemResponse
         code=phrase.lower().replace(" ", "_").replace("-", "_"),
         title=phrase,
         detail=_HTTP_DETAILS.get(error.status_code, phrase + "."),
-        headers=error.headers,
+        headers={"Allow": _allowed(request)} if error.status_code == 405 else error.headers,
     )
+
+
+def _allowed(request: Request) -> str:
+    """Of every route at the path: the router asks only the first."""
+    found = {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if route.path is not None and compile_path(route.path)[0].match(request.scope["path"])
+        for method in route.methods or ()
+    }
+    return ", ".join(sorted(found))
 
 
 _HTTP_DETAILS: Final = {

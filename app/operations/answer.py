@@ -71,7 +71,8 @@ async def start(
         return with_headers(answer, **applied)
     if operation.status is not Status.SUCCEEDED:
         return with_headers(accepted(operation, location=answer.headers["Location"]), **applied)
-    async with database.transaction() as conn:
+    # One write at most, so autocommit does.
+    async with database.connection() as conn:
         done = await finished(conn, operation)
         done = with_headers(
             done,

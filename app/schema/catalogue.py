@@ -24,6 +24,10 @@ WITH schema(oid, nspowner, nspacl) AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.relpersistence, c.relrowsecurity,
            c.relforcerowsecurity, c.reloptions
       FROM member m JOIN pg_class c ON c.oid = m.objid WHERE m.classid = 'pg_class'::regclass
+), attribute AS MATERIALIZED (
+    SELECT c.relname, a.attrelid, a.attname, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.attidentity,
+           a.attgenerated, a.attcollation, a.attisdropped, a.attacl
+      FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relkind NOT IN ('i', 'I')
 ), grants(kind, object, owner, acl, type) AS (
     SELECT 'schema', '', n.nspowner, n.nspacl, 'n' FROM schema n
     UNION ALL
@@ -51,22 +55,21 @@ SELECT kind || E'\t' || object || E'\t' || coalesce(definition, '') FROM (
     UNION ALL
     SELECT 'view', c.relname, pg_get_viewdef(c.oid) FROM relation c WHERE c.relkind IN ('v', 'm')
     UNION ALL
-    SELECT 'column', c.relname || '.' || a.attname,
+    SELECT 'column', a.relname || '.' || a.attname,
            concat_ws(' ', row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum),
                      format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
                      'default ' || pg_get_expr(ad.adbin, CASE a.attgenerated WHEN '' THEN 0 ELSE ad.adrelid END),
                      nullif(a.attidentity, ''), nullif(a.attgenerated, ''),
                      CASE WHEN a.attcollation <> t.typcollation THEN 'collate ' || a.attcollation::regcollation END)
-      FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid
+      FROM attribute a JOIN pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_attrdef ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum
-     WHERE c.relkind NOT IN ('i', 'I') AND a.attnum > 0 AND NOT a.attisdropped
+     WHERE a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
-    SELECT 'column grant', c.relname || '.' || a.attname,
+    SELECT 'column grant', a.relname || '.' || a.attname,
            concat_ws(' ', x.privilege_type, 'to',
                      CASE x.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(x.grantee) END,
                      CASE WHEN x.is_grantable THEN 'with grant option' END)
-      FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
-     CROSS JOIN LATERAL aclexplode(a.attacl) x
+      FROM attribute a CROSS JOIN LATERAL aclexplode(a.attacl) x WHERE a.attacl IS NOT NULL
     UNION ALL
     SELECT 'constraint', c.relname || '.' || k.conname,
            concat_ws(' ', pg_get_constraintdef(k.oid), CASE WHEN NOT k.convalidated THEN 'not valid' END)

@@ -172,6 +172,13 @@ $function$;
 
 -- registry -------------------------------------------------------------------------------------------
 
+CREATE FUNCTION bf_control.is_tenant_id(candidate text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT candidate ~ '^[a-z][a-z0-9_]{1,35}$' AND candidate !~ '^(pg_|pool_)'
+       AND candidate NOT IN ('shared', 'control', 'queue', 'public', 'information_schema')
+$function$;
+
 CREATE TABLE bf_control.tenant (
     tenant_id varchar(36) COLLATE "C" NOT NULL CONSTRAINT tenant_pkey PRIMARY KEY,
     tenant_name varchar(255) NOT NULL,
@@ -187,11 +194,7 @@ CREATE TABLE bf_control.tenant (
     initial_config jsonb NOT NULL DEFAULT '{}',
     last_operation_id uuid,
     error jsonb,
-    CONSTRAINT tenant_id_check CHECK (
-        tenant_id ~ '^[a-z][a-z0-9_]{1,35}$'
-        AND tenant_id !~ '^(pg_|pool_)'
-        AND tenant_id NOT IN ('shared', 'control', 'queue', 'public', 'information_schema')
-    ),
+    CONSTRAINT tenant_id_check CHECK (bf_control.is_tenant_id(tenant_id)),
     CONSTRAINT tenant_name_check CHECK (tenant_name ~ '[^[:space:]]'),
     CONSTRAINT tenant_schema_name_check CHECK (octet_length(schema_name) BETWEEN 1 AND 63),
     CONSTRAINT tenant_state_check CHECK (
@@ -210,6 +213,22 @@ CREATE INDEX tenant_created_at_idx ON bf_control.tenant (created_at, tenant_id);
 CREATE INDEX tenant_name_idx ON bf_control.tenant (tenant_name, tenant_id);
 CREATE INDEX tenant_state_idx ON bf_control.tenant (state, tenant_id);
 CREATE INDEX tenant_version_idx ON bf_control.tenant (schema_version, tenant_id);
+
+-- The registry row of a tenant that has a schema; it stays locked until the transaction ends.
+CREATE FUNCTION bf_control.lock_built_tenant(wanted text) RETURNS bf_control.tenant
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    found bf_control.tenant;
+BEGIN
+    SELECT t.* INTO found FROM bf_control.tenant t
+     WHERE t.tenant_id = wanted AND t.schema_version IS NOT NULL FOR UPDATE;
+    IF found.tenant_id IS NULL THEN
+        RAISE EXCEPTION 'there is no tenant % with a schema', quote_nullable(wanted) USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN found;
+END
+$function$;
 
 -- One statement of one tenant migration. setup_tenant() and upgrade_tenant() read them, so psql, REST,
 -- the command line and Alembic create the same tenant.

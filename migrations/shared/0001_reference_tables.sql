@@ -41,10 +41,10 @@ CREATE TABLE {{shared}}.tenant_config (
     usage_limits jsonb NOT NULL DEFAULT '{}',
     billing_contact varchar(255),
     CONSTRAINT tenant_config_tenant_name_check CHECK (tenant_name ~ '[^[:space:]]'),
-    -- An array of strings: nothing in it is of another type.
+    -- An array of strings: nothing in it is of another type. Lax mode would look inside of nested arrays.
     CONSTRAINT tenant_config_features_enabled_check CHECK (
         jsonb_typeof(features_enabled) = 'array'
-        AND NOT jsonb_path_exists(features_enabled, '$[*] ? (@.type() != "string")')
+        AND NOT jsonb_path_exists(features_enabled, 'strict $[*] ? (@.type() != "string")', '{}', true)
     ),
     CONSTRAINT tenant_config_budget_features_check CHECK (jsonb_typeof(budget_features) = 'object'),
     CONSTRAINT tenant_config_forecast_features_check CHECK (jsonb_typeof(forecast_features) = 'object'),

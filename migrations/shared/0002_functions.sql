@@ -10,9 +10,7 @@ DECLARE
     registered bf_control.tenant;
     latest integer;
 BEGIN
-    IF setup_tenant.tenant_id IS NULL OR setup_tenant.tenant_id !~ '^[a-z][a-z0-9_]{1,35}$'
-       OR setup_tenant.tenant_id ~ '^(pg_|pool_)'
-       OR setup_tenant.tenant_id IN ('shared', 'control', 'queue', 'public', 'information_schema') THEN
+    IF bf_control.is_tenant_id(setup_tenant.tenant_id) IS NOT TRUE THEN
         RAISE EXCEPTION 'tenant id % is not allowed', quote_nullable(setup_tenant.tenant_id)
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Two to 36 of a-z, 0-9 and _, a letter first; no reserved name, nothing that starts pg_ or pool_.';
@@ -105,15 +103,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict error
 DECLARE
-    registered bf_control.tenant;
+    registered bf_control.tenant := bf_control.lock_built_tenant(upgrade_tenant.tenant_id);
     latest integer;
 BEGIN
     SELECT max(s.version) INTO latest FROM bf_control.tenant_statement s;
-    SELECT t.* INTO registered FROM bf_control.tenant t
-     WHERE t.tenant_id = upgrade_tenant.tenant_id AND t.schema_version IS NOT NULL FOR UPDATE;
-    IF registered.tenant_id IS NULL THEN
-        RAISE EXCEPTION 'there is no tenant % with a schema', upgrade_tenant.tenant_id USING ERRCODE = 'no_data_found';
-    END IF;
     IF registered.schema_version < latest THEN
         PERFORM bf_control.apply_statements(
             registered.schema_name, registered.tenant_id::text, registered.schema_version, latest);
@@ -129,15 +122,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET clie
 AS $function$
 #variable_conflict error
 DECLARE
-    registered bf_control.tenant;
+    registered bf_control.tenant := bf_control.lock_built_tenant(create_tenant_rls_policies.tenant_id);
     policy text[];
 BEGIN
-    SELECT t.* INTO registered FROM bf_control.tenant t
-     WHERE t.tenant_id = create_tenant_rls_policies.tenant_id AND t.schema_version IS NOT NULL FOR UPDATE;
-    IF registered.tenant_id IS NULL THEN
-        RAISE EXCEPTION 'there is no tenant % with a schema', create_tenant_rls_policies.tenant_id
-            USING ERRCODE = 'no_data_found';
-    END IF;
     IF NOT bf_control.setting_of('enable_rls')::boolean THEN
         RAISE EXCEPTION 'row-level security is off in this database (BF_ENABLE_RLS=false)'
             USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -158,14 +145,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET clie
 AS $function$
 #variable_conflict error
 DECLARE
-    registered bf_control.tenant;
+    registered bf_control.tenant := bf_control.lock_built_tenant(create_tenant_indexes.tenant_id);
 BEGIN
-    SELECT t.* INTO registered FROM bf_control.tenant t
-     WHERE t.tenant_id = create_tenant_indexes.tenant_id AND t.schema_version IS NOT NULL FOR UPDATE;
-    IF registered.tenant_id IS NULL THEN
-        RAISE EXCEPTION 'there is no tenant % with a schema', create_tenant_indexes.tenant_id
-            USING ERRCODE = 'no_data_found';
-    END IF;
     PERFORM bf_control.apply_statements(
         registered.schema_name, registered.tenant_id::text, 0, registered.schema_version, 'index');
 END

@@ -4,6 +4,7 @@ import asyncio
 from uuid import UUID, uuid4
 
 import asyncpg
+import httpx
 import pytest
 
 from app.db.pool import Database
@@ -21,13 +22,14 @@ from tests.support.problems import problem
 
 _BODY = {"tenant_id": "acme_corp", "tenant_name": "ACME Corporation"}
 
-# Refuses the first tries of a tenant with a SQLSTATE; a sequence forgets nothing when a transaction rolls back.
+# Refuses a tenant whose name is `refuse SQLSTATE TIMES`; a sequence forgets nothing when a transaction rolls back.
 _REFUSE = """
-CREATE SEQUENCE bf_control.tries;
 CREATE FUNCTION bf_control.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    wish text[] := regexp_match(NEW.tenant_name, '^refuse (.{5}) (.+)$');
 BEGIN
-    IF nextval('bf_control.tries') <= {times} THEN
-        RAISE EXCEPTION 'a test refuses this' USING ERRCODE = '{sqlstate}';
+    IF nextval('bf_control.tries_' || NEW.tenant_id) <= wish[2]::bigint THEN
+        RAISE EXCEPTION 'a test refuses this' USING ERRCODE = wish[1];
     END IF;
     RETURN NEW;
 END$$;
@@ -50,18 +52,24 @@ END $$
 _DEFINITION = "SELECT pg_get_functiondef('bf_shared.setup_tenant(text, text, text)'::regprocedure)"
 
 
+async def _refused(api: Api, conn: asyncpg.Connection, tenant_id: str, sqlstate: str, times: int) -> httpx.Response:
+    """A waited POST of a tenant that is refused so many times."""
+    await conn.execute(f"CREATE SEQUENCE bf_control.tries_{tenant_id}")
+    return await api.provision(tenant_id, tenant_name=f"refuse {sqlstate} {times}")
+
+
 async def test_a_transient_refusal_is_tried_again(
     api: Api, conn: asyncpg.Connection, settings: Settings, subtests: pytest.Subtests
 ) -> None:
-    await conn.execute(_REFUSE.format(times=1, sqlstate="40001"))
-    for sqlstate in ("40001", "40P01", "55P03", "53200"):
+    await conn.execute(_REFUSE)
+    states = ("40001", "40P01", "55P03", "53200")
+    for sqlstate in states:
+        await conn.execute(f"CREATE SEQUENCE bf_control.tries_t_{sqlstate}")
+    responses = await asyncio.gather(
+        *(api.provision(f"t_{state.lower()}", tenant_name=f"refuse {state} 1") for state in states)
+    )
+    for response, sqlstate in zip(responses, states, strict=True):
         with subtests.test(sqlstate):
-            await conn.execute("ALTER SEQUENCE bf_control.tries RESTART")
-            await conn.execute(
-                _REFUSE.split(";\n", 1)[1].split("CREATE TRIGGER")[0].replace("CREATE", "CREATE OR REPLACE", 1)
-                .format(times=1, sqlstate=sqlstate)
-            )  # fmt: skip
-            response = await api.provision(f"t_{sqlstate.lower()}")
             assert response.status_code == 201, response.text
             operation = (await api.client.get(response.headers["operation-location"])).json()
             assert (operation["status"], operation["attempts"], operation["error"]) == ("succeeded", 2, None)
@@ -90,8 +98,8 @@ async def test_a_lock_that_is_held_too_long_delays_a_tenant_and_no_more(
 async def test_a_refusal_that_does_not_end_fails_the_operation_after_five_tries(
     api: Api, conn: asyncpg.Connection, settings: Settings
 ) -> None:
-    await conn.execute(_REFUSE.format(times=1000, sqlstate="40001"))
-    response = await api.client.post("/v1/tenants", json=_BODY)
+    await conn.execute(_REFUSE)
+    response = await _refused(api, conn, "acme_corp", "40001", 1000)
     operation = await ended(api.client, response.headers["operation-location"], within=60)
     assert (operation["status"], operation["attempts"]) == ("failed", 5)
     assert operation["error"]["code"] == "database_busy"
@@ -103,8 +111,8 @@ async def test_a_refusal_that_does_not_end_fails_the_operation_after_five_tries(
 async def test_what_no_second_try_helps_fails_at_once_and_names_the_cause(
     api: Api, conn: asyncpg.Connection, settings: Settings
 ) -> None:
-    await conn.execute(_REFUSE.format(times=1, sqlstate="23514"))
-    response = await api.provision()
+    await conn.execute(_REFUSE)
+    response = await _refused(api, conn, "acme_corp", "23514", 1)
     assert response.status_code == 202
     operation = response.json()
     assert (operation["status"], operation["attempts"]) == ("failed", 1)
@@ -122,20 +130,19 @@ async def test_what_no_second_try_helps_fails_at_once_and_names_the_cause(
 async def test_a_tenant_left_failed_is_repaired_by_the_same_request(
     api: Api, conn: asyncpg.Connection, settings: Settings
 ) -> None:
-    await conn.execute(_REFUSE.format(times=1, sqlstate="23514"))
-    failed = await api.client.post("/v1/tenants", json=_BODY, headers={"Idempotency-Key": "k1", "Prefer": "wait=20"})
+    await conn.execute(_REFUSE + "; CREATE SEQUENCE bf_control.tries_acme_corp")
+    body = {**_BODY, "tenant_name": "refuse 23514 1"}
+    failed = await api.client.post("/v1/tenants", json=body, headers={"Idempotency-Key": "k1", "Prefer": "wait=20"})
     assert failed.json()["status"] == "failed"
-    other = {**_BODY, "tenant_name": "Another"}
-    problem(await api.client.post("/v1/tenants", json=other), 409, "tenant_request_differs")
-    more = {**_BODY, "subscription_tier": "premium"}
-    problem(await api.client.post("/v1/tenants", json=more), 409, "tenant_request_differs")
-    replay = await api.client.post("/v1/tenants", json=_BODY, headers={"Idempotency-Key": "k1"})
+    for other in ({**body, "tenant_name": "Another"}, {**body, "subscription_tier": "premium"}):
+        problem(await api.client.post("/v1/tenants", json=other), 409, "tenant_request_differs")
+    replay = await api.client.post("/v1/tenants", json=body, headers={"Idempotency-Key": "k1"})
     assert replay.headers["idempotent-replayed"] == "true"
-    repaired = await api.client.post("/v1/tenants", json=_BODY, headers={"Idempotency-Key": "k2", "Prefer": "wait=20"})
+    repaired = await api.client.post("/v1/tenants", json=body, headers={"Idempotency-Key": "k2", "Prefer": "wait=20"})
     assert repaired.status_code == 201, repaired.text
     assert (repaired.json()["state"], repaired.json()["error"]) == ("active", None)
     assert repaired.json()["last_operation"] != f"/v1/operations/{failed.json()['id']}"
-    problem(await api.client.post("/v1/tenants", json=_BODY), 409, "tenant_exists")
+    problem(await api.client.post("/v1/tenants", json=body), 409, "tenant_exists")
     await oracle.settled(conn)
     await oracle.assert_clean(settings.dsn())
 
@@ -160,12 +167,12 @@ async def test_a_setup_tenant_that_leaves_something_out_makes_no_tenant(
     undone = {
         "policy scenarios.tenant_isolation_scenarios": "DROP POLICY tenant_isolation_scenarios ON %I.scenarios",
         "relation budgets": "ALTER TABLE %I.budgets NO FORCE ROW LEVEL SECURITY",
-        "constraint forecasts.forecasts_tenant_check": "ALTER TABLE %I.forecasts DROP CONSTRAINT forecasts_tenant_check",
+        "constraint budgets.budgets_tenant_check": "ALTER TABLE %I.budgets DROP CONSTRAINT budgets_tenant_check",
         "index budgets.idx_t3_budgets_status": "DROP INDEX %I.idx_t3_budgets_status",
         "trigger budget_lines.touch_row": "DROP TRIGGER touch_row ON %I.budget_lines",
         "relation grant forecasts SELECT to app_role": "REVOKE SELECT ON %I.forecasts FROM app_role",
         "relation grant budgets SELECT to public": "GRANT SELECT ON %I.budgets TO public",
-        "relation leftover": "CREATE TABLE %I.leftover ()",
+        "leftover": "CREATE TABLE %I.leftover ()",
         "column budgets.more": "ALTER TABLE %I.budgets ADD COLUMN more int",
     }
     for number, (named, undo) in enumerate(undone.items()):
@@ -219,13 +226,11 @@ async def test_a_stale_claim_writes_nothing(database: Database) -> None:
     async with database.transaction() as conn:
         with pytest.raises(ClaimLost):
             await service.require_claim(conn, stale)
-    for result in ("succeed", "fail"):
+    async with database.transaction() as conn:
         with pytest.raises(ClaimLost):
-            async with database.transaction() as conn:
-                if result == "succeed":
-                    await service.succeed(conn, stale, result={"by": "stale"}, steps=Steps())
-                else:
-                    await service.fail(conn, stale, error={"by": "stale"}, steps=Steps())
+            await service.succeed(conn, stale, result={"by": "stale"}, steps=Steps())
+        with pytest.raises(ClaimLost):
+            await service.fail(conn, stale, error={"by": "stale"}, steps=Steps())
     async with database.transaction() as conn:
         assert not await queries.release(conn, stale)
         await service.succeed(conn, current, result={"by": "current"}, steps=Steps())

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import asyncpg
+import pytest
 
 from app.db.embedded import SUPERUSER
 from app.db.pool import Connection, Database
@@ -19,6 +21,9 @@ from tests.support.cluster import MIGRATION_USER, Cluster
 from tests.support.data import settings_for
 
 ROOT = Path(__file__).resolve().parents[2]
+
+# The longest id there may be: index names must not be cut.
+LONGEST = "a" + "b" * 34 + "c"
 
 # What belongs to others: a name that only looks like ours, and another application.
 OTHERS = """
@@ -144,3 +149,21 @@ def copied_migrations(directory: Path) -> Path:
     for layer in ("control", "shared", "tenant"):
         shutil.copytree(files.root() / layer, root / layer)
     return root
+
+
+class refused:  # noqa: N801 -- reads like pytest.raises
+    """pytest.raises() in a savepoint, so that the transaction goes on; the block is undone."""
+
+    def __init__(self, conn: asyncpg.Connection, error: type[Exception], match: str | None = None) -> None:
+        self._savepoint = conn.transaction()
+        self._raises = pytest.raises(error, match=match)
+
+    async def __aenter__(self) -> pytest.ExceptionInfo[Any]:
+        await self._savepoint.start()
+        return self._raises.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        await self._savepoint.rollback()
+        return bool(self._raises.__exit__(kind, error, trace))

@@ -148,11 +148,11 @@ IN_THE_WAY = {
     ),
     "a column of a row type": (
         "CREATE TABLE billing.copies (copy bf_zeta.budgets)",
-        "table billing.copies depends on type bf_zeta.budgets",
+        "table billing.copies depends on table bf_zeta.budgets",
     ),
     "a function over a row type": (
         "CREATE FUNCTION billing.f(bf_zeta.budgets[]) RETURNS integer LANGUAGE sql AS 'SELECT 1'",
-        "function billing.f(bf_zeta.budgets[]) depends on type bf_zeta.budgets[]",
+        "function billing.f(bf_zeta.budgets[]) depends on table bf_zeta.budgets",
     ),
     "a child table": (
         "CREATE TABLE billing.child () INHERITS (bf_zeta.budgets)",

@@ -1,0 +1,175 @@
+"""Every route × every role, and every way not to be anybody."""
+
+import asyncio
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.apikeys.model import Role
+from app.apikeys.service import Keys
+from app.http import auth
+from app.http.auth import UndeclaredRoleError
+from app.main import create_app
+from app.settings import Settings
+from tests.support.api import Api
+from tests.support.problems import problem
+
+# The contract's column "role". A route that is not here has not been thought about.
+_ROLES: dict[tuple[str, str], Role | None] = {
+    ("GET", "/"): None,
+    ("GET", "/livez"): None,
+    ("GET", "/readyz"): None,
+    ("GET", "/v1/schema"): Role.VIEWER,
+    ("POST", "/v1/schema/upgrade"): Role.OPERATOR,
+    ("GET", "/v1/tenants"): Role.VIEWER,
+    ("POST", "/v1/tenants"): Role.OPERATOR,
+    ("GET", "/v1/tenants/{tenant_id}"): Role.VIEWER,
+    ("GET", "/v1/operations/{operation_id}"): Role.VIEWER,
+}
+_INCLUDES = {Role.ADMIN: {Role.ADMIN, Role.OPERATOR, Role.VIEWER}, Role.OPERATOR: {Role.OPERATOR, Role.VIEWER}}
+
+
+async def _call(api: Api, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    """Without the client's own key."""
+    path = path.format(tenant_id="acme_corp", operation_id=uuid4())
+    content = b"{}" if method in {"POST", "PUT", "PATCH"} else None
+    transport = httpx.ASGITransport(api.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as stranger:
+        headers = {"Content-Type": "application/json", **headers}
+        return await stranger.request(method, path, headers=headers, content=content)
+
+
+def _routes(app: FastAPI) -> set[tuple[str, str]]:
+    return {(method, route.path) for route in auth.api_routes(app) for method in route.methods or ()}
+
+
+async def test_every_route_lets_in_the_roles_of_the_contract_and_no_other(
+    idle_api: Api, subtests: pytest.Subtests
+) -> None:
+    assert _routes(idle_api.app) == set(_ROLES)
+    keys = {role: await idle_api.key(role) for role in Role}
+    for (method, path), needed in _ROLES.items():
+        for role, key in keys.items():
+            with subtests.test(f"{role} {method} {path}"):
+                response = await _call(idle_api, method, path, {"Authorization": f"Bearer {key}"})
+                if needed is None or needed in _INCLUDES.get(role, {role}):
+                    assert response.status_code not in {401, 403}, response.text
+                else:
+                    problem(response, 403, "forbidden")
+
+
+async def test_a_stranger_is_401_on_every_route_that_is_not_public(idle_api: Api, subtests: pytest.Subtests) -> None:
+    for (method, path), needed in _ROLES.items():
+        with subtests.test(f"{method} {path}"):
+            response = await _call(idle_api, method, path, {})
+            if needed is None:
+                assert response.status_code == 200
+            else:
+                problem(response, 401, "unauthenticated")
+
+
+async def test_every_documented_route_names_its_failures_and_its_security(idle_api: Api) -> None:
+    document = idle_api.app.openapi()
+    documented = {(m.upper(), p) for p, methods in document["paths"].items() for m in methods}
+    assert documented == set(_ROLES) - {("GET", "/")}
+    for method, path in documented:
+        operation = document["paths"][path][method.lower()]
+        if _ROLES[method, path] is not None:
+            assert {"401", "403", "503"} <= operation["responses"].keys(), (method, path)
+            assert operation["security"], (method, path)
+
+
+async def test_what_is_no_valid_key_is_401(idle_api: Api, conn: asyncpg.Connection, subtests: pytest.Subtests) -> None:
+    good = await idle_api.key(Role.ADMIN)
+    other = await idle_api.key(Role.ADMIN)
+    key_id, _, secret = good.removeprefix("bfk_").partition(".")
+    bad = [
+        "", "x", "bfk_", good[:-1], good + "A", good.upper(), good.lower(), f" {good[1:]}", f"bfk_{key_id}.",
+        f"bfk_{key_id}.{'A' * 43}", f"bfk_{'0' * 16}.{secret}", f"bfk_{key_id}.{other.partition('.')[2]}",
+        f"bfk_{key_id}'--.{secret}", "bfk_%.%", key_id, secret, "null", "A" * 8000, f"{good},{good}", f"{good} {good}",
+    ]  # fmt: skip
+    for wrong in bad:
+        with subtests.test(wrong[:60]):
+            for headers in ({"Authorization": f"Bearer {wrong}"}, {"X-API-Key": wrong}):
+                problem(await _call(idle_api, "GET", "/v1/tenants", headers), 401, "unauthenticated")
+    for scheme in (f"Basic {good}", good, f"Token {good}", "Bearer"):
+        with subtests.test(scheme[:20]):
+            problem(await _call(idle_api, "GET", "/v1/tenants", {"Authorization": scheme}), 401, "unauthenticated")
+    for headers in ({"Authorization": f"Bearer {good}"}, {"Authorization": f"bearer {good}"}, {"X-API-Key": good}):
+        assert (await _call(idle_api, "GET", "/v1/tenants", headers)).status_code == 200
+    stored = await conn.fetchval("SELECT string_agg(k::text, ' ') FROM bf_control.api_key k")
+    assert secret not in stored
+
+
+async def test_revoked_and_expired_keys_are_401_from_that_moment(idle_api: Api, conn: asyncpg.Connection) -> None:
+    for column in ("revoked_at = now()", "expires_at = now()"):
+        key = await idle_api.key(Role.VIEWER)
+        headers = {"X-API-Key": key}
+        assert (await _call(idle_api, "GET", "/v1/tenants", headers)).status_code == 200
+        await conn.execute(
+            f"UPDATE bf_control.api_key SET {column} WHERE id = $1",  # noqa: S608
+            key.partition(".")[0].removeprefix("bfk_"),
+        )
+        problem(await _call(idle_api, "GET", "/v1/tenants", headers), 401, "unauthenticated")
+
+
+async def test_what_a_bad_key_is_told_does_not_say_what_is_wrong_with_it(idle_api: Api) -> None:
+    good = await idle_api.key(Role.ADMIN)
+    unknown = f"bfk_{'0' * 16}.{'A' * 43}"
+    answers = []
+    for key in (unknown, good[:-4] + "AAAA", "garbage"):
+        body = (await _call(idle_api, "GET", "/v1/tenants", {"X-API-Key": key})).json()
+        del body["request_id"]
+        answers.append(body)
+    assert answers[0] == answers[1] == answers[2]
+
+
+async def test_a_forbidden_caller_changes_nothing_and_stores_no_idempotency_key(
+    idle_api: Api, conn: asyncpg.Connection
+) -> None:
+    headers = {"X-API-Key": await idle_api.key(Role.VIEWER), "Idempotency-Key": "k1"}
+    transport = httpx.ASGITransport(idle_api.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as viewer:
+        body = {"tenant_id": "acme_corp", "tenant_name": "ACME"}
+        problem(await viewer.post("/v1/tenants", json=body), 403, "forbidden")
+        problem(await viewer.post("/v1/schema/upgrade"), 403, "forbidden")
+    for table in ("tenant", "operation", "idempotency_key"):
+        assert await conn.fetchval(f"SELECT count(*) FROM bf_control.{table}") == 0  # noqa: S608
+
+
+async def test_a_pepper_makes_the_stored_hashes_worthless_elsewhere(idle_api: Api) -> None:
+    async with idle_api.database.transaction() as conn:
+        seasoned = await Keys("pepper").create(conn, name="seasoned", role=Role.ADMIN, created_by="tests")
+        assert (await Keys("pepper").verify(conn, seasoned.key)).id == seasoned.id
+    problem(await _call(idle_api, "GET", "/v1/tenants", {"X-API-Key": seasoned.key}), 401)
+
+
+def test_a_route_that_declares_no_role_stops_the_start() -> None:
+    app = create_app(Settings())
+
+    @app.get("/forgotten")
+    def forgotten() -> None: ...
+
+    with pytest.raises(UndeclaredRoleError, match="/forgotten"):
+        auth.require_declared_roles(app)
+
+
+def test_a_route_that_declares_two_roles_stops_the_start() -> None:
+    app = create_app(Settings())
+
+    @app.get("/torn")
+    def torn(_: auth.CurrentViewer, __: auth.CurrentAdmin) -> None: ...
+
+    with pytest.raises(UndeclaredRoleError, match="2 roles"):
+        auth.require_declared_roles(app)
+
+
+async def test_a_hundred_bad_keys_at_once_leave_the_good_one_working(idle_api: Api) -> None:
+    good = await idle_api.key(Role.VIEWER)
+    wrong = [_call(idle_api, "GET", "/v1/tenants", {"X-API-Key": f"bfk_{n:016x}.{'A' * 43}"}) for n in range(100)]
+    answers = await asyncio.gather(_call(idle_api, "GET", "/v1/tenants", {"X-API-Key": good}), *wrong)
+    assert answers[0].status_code == 200
+    assert {answer.status_code for answer in answers[1:]} == {401}

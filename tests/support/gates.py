@@ -1,0 +1,42 @@
+"""Places inside a tenant's DDL at which whoever runs it waits for the test."""
+
+import asyncpg
+
+# Advisory locks of two keys: this one is the tests'.
+_CLASS = 7_7_7
+
+_SPREAD = """
+UPDATE bf_control.tenant_statement SET ordinal = ordinal * -10;
+UPDATE bf_control.tenant_statement SET ordinal = -ordinal;
+"""
+_GATE = """
+INSERT INTO bf_control.tenant_statement (version, ordinal, section, statement)
+VALUES (1, $1 * 10 + 5, 'table', format($gate$DO $do$ BEGIN
+    IF {{tenant_id}} = %L THEN PERFORM pg_advisory_xact_lock_shared(%s, %s); END IF;
+END $do$$gate$, $2::text, $3::integer, $1::integer))
+"""
+
+
+async def statements(conn: asyncpg.Connection) -> int:
+    """How many statements make a tenant; gates may be put after number 0 to this."""
+    count: int = await conn.fetchval("SELECT max(ordinal) FROM bf_control.tenant_statement WHERE version = 1")
+    return count
+
+
+async def install(conn: asyncpg.Connection, points: dict[str, int]) -> None:
+    """Tenant `name` waits after so many of its statements, as long as `conn` holds the gate shut. Once per database.
+
+    A gate leaves nothing in the catalogue, so the tenant is still the expected one.
+    """
+    await conn.execute(_SPREAD)
+    for name, point in points.items():
+        await conn.execute(_GATE, point, name, _CLASS)
+
+
+async def shut(conn: asyncpg.Connection, points: dict[str, int]) -> None:
+    for point in points.values():
+        await conn.execute("SELECT pg_advisory_lock($1::integer, $2::integer)", _CLASS, point)
+
+
+async def open_all(conn: asyncpg.Connection) -> None:
+    await conn.execute("SELECT pg_advisory_unlock_all()")
