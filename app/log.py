@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 # Loggers that tell, at INFO, what our own request and job lines already say.
-_QUIET = ("uvicorn.access", "httpx", "httpcore", "pgqueuer", "asyncio")
+_QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "pgqueuer", "asyncio")
 
 
 def configure(level: str, *, log_format: str = "auto") -> None:

@@ -14,7 +14,7 @@ The server is private to the run and as durable as PostgreSQL's defaults make it
 `bf-admin worker` are processes of their own with default settings. Nothing is asserted: timings are for
 people to read. The exit status tells only whether the run came to its end.
 
-    python bench/provision.py                                       # embedded PostgreSQL, about three minutes
+    python bench/provision.py                                       # embedded PostgreSQL, about five minutes
     python bench/provision.py --bin-dir /usr/lib/postgresql/15/bin --json
     python bench/provision.py --tenants 300 --window 25             # a quick look, without the 1,000th
 """
@@ -117,12 +117,16 @@ def _running(*arguments: str, env: dict[str, str], log: Path) -> Iterator[subpro
                 process.wait()
 
 
+def _end_of(log: Path) -> str:
+    return log.read_text()[-2000:]
+
+
 async def _ready(url: str, process: subprocess.Popen[bytes], *, log: Path) -> None:
     """Returns at the first 200 of /readyz. Raises RuntimeError where the process ends before."""
     async with asyncio.timeout(_PATIENCE), httpx.AsyncClient() as client:
         while True:
             if process.poll() is not None:
-                raise RuntimeError(f"bf-admin ended with {process.returncode}:\n{log.read_text()[-2000:]}")
+                raise RuntimeError(f"bf-admin ended with {process.returncode}: {log}\n{_end_of(log)}")
             try:
                 if (await client.get(f"{url}/readyz")).status_code == 200:
                     return
@@ -135,7 +139,6 @@ async def _ready(url: str, process: subprocess.Popen[bytes], *, log: Path) -> No
 async def _service(dsn: str, options: Options, directory: Path) -> AsyncIterator[httpx.AsyncClient]:
     """API and worker, ready; the client presents an admin key."""
     log = options.log or directory / "service.log"
-    subprocess.run(_bf_admin("upgrade"), env=_environment(dsn), check=True, stdout=subprocess.DEVNULL)
     key_file, port = directory / "key", _free_port()
     env = _environment(dsn, BF_BOOTSTRAP_ADMIN_KEY_FILE=str(key_file))
     url = f"http://127.0.0.1:{port}"
@@ -291,6 +294,7 @@ def measure(options: Options) -> dict[str, Any]:
         up = _up_measure(options.rounds, root)
         try:
             with embedded_setup.running(root / "server", binaries) as dsn:
+                subprocess.run(_bf_admin("upgrade"), env=_environment(dsn), check=True, stdout=subprocess.DEVNULL)
                 server_version, samples = uvloop.run(_provision(dsn, options, root))
         finally:
             EmbeddedServer(root / "server", binaries=binaries).destroy()
@@ -306,8 +310,8 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def _table(result: dict[str, Any]) -> Iterator[str]:
-    machine = result["machine"]
-    yield f"PostgreSQL {result['server_version']}, Python {machine['python']}, {machine['cpus']} CPUs, {machine['system']}"
+    cpus, system, python = (result["machine"][name] for name in ("cpus", "system", "python"))
+    yield f"PostgreSQL {result['server_version']}, Python {python}, {cpus} CPUs, {system}"
     yield f"{result['tenants']} tenants, by {result['processes']}"
     yield ""
     yield f"{'milliseconds':<28}{'median':>9}{'p95':>9}{'n':>6}"

@@ -118,7 +118,7 @@ class Database:
             if isinstance(error, asyncpg.InvalidCachedStatementError):
                 # Somebody's upgrade changed what it returns; asyncpg has dropped the cache of the whole pool.
                 raise Transient(str(error), sqlstate=error.sqlstate) from error
-            translated = translate(error, closed=conn.is_closed())
+            translated = translate(error, closed=_is_closed(conn))
             if translated is None:
                 raise
             raise translated from error
@@ -133,6 +133,14 @@ class Database:
         """One transaction: committed when the block ends, rolled back when it raises."""
         async with self.connection() as conn, conn.transaction():
             yield conn
+
+
+def _is_closed(conn: Connection) -> bool:
+    """A connection that was lost goes back to its pool at once, and its proxy then answers nothing but an error."""
+    try:
+        return conn.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 async def _initialise(conn: Connection) -> None:

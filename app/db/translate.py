@@ -40,7 +40,7 @@ def translate(error: BaseException, *, closed: bool = True) -> AppError | None:
     """
     if isinstance(error, asyncpg.PostgresError):
         return _of_sqlstate(error)
-    if closed and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+    if closed and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | ConnectionError):
         return Transient("The connection to the database was lost.", sqlstate="08006")
     return None
 

@@ -59,7 +59,7 @@ async def _kill_at(
         response = await api.client.post("/v1/tenants", json={"tenant_id": tenant_id, "tenant_name": "Held"})
         assert response.status_code == 202
     await gates.shut(holder, held)
-    env = environment(settings.dsn(), BF_WORKER_CONCURRENCY=str(len(held)))
+    env = environment(settings.dsn(), BF_WORKER_CONCURRENCY=str(len(held) + 4))
     async with logged("worker", env=env, log=log) as worker:
         await waiting_for_locks(conn, len(held))
         worker.send_signal(signal.SIGKILL)

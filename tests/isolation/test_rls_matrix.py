@@ -12,6 +12,7 @@ from tests.support.cluster import Cluster
 from tests.support.data import make_tenant
 
 _TABLES: Final = ("budgets", "forecasts", "budget_lines", "forecast_data_points", "variance_analysis", "scenarios")
+_CHILD: Final = {"budgets": "budget_lines", "forecasts": "forecast_data_points"}
 _CONTEXTS: Final = {"unset": None, "empty": "", "own": "acme", "other": "globex"}
 _ROLES: Final = ("app_role", "audit_role")
 # The outcome of each verb on acme's table, which holds one row: rows seen or changed, or why it is refused.
@@ -33,7 +34,7 @@ _EXPECTED: Final = {
 
 # Columns that a row cannot do without, with a value for each type: the row is of whatever tenant $1 names.
 _REQUIRED: Final = """
-SELECT a.attname, format_type(a.atttypid, NULL) AS type, a.attname AS name
+SELECT a.attname, format_type(a.atttypid, NULL) AS type
   FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
  WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull
    AND d.oid IS NULL AND a.attname NOT IN ('id', 'tenant_id')
@@ -69,12 +70,14 @@ async def _insert(conn: asyncpg.Connection, reader: asyncpg.Connection, table: s
     columns, values = ["id", "tenant_id"], [f"'{row_id}'", f"'{tenant}'"]
     for row in await reader.fetch(_REQUIRED, f"bf_acme.{table}"):
         columns.append(row["attname"])
-        values.append(_value(table, row["attname"], row["type"]))
+        values.append(_value(row["attname"], row["type"]))
     statement = f"INSERT INTO bf_acme.{table} ({', '.join(columns)}) VALUES ({', '.join(values)})"  # noqa: S608
     return await conn.execute(statement)
 
 
-def _value(table: str, column: str, kind: str) -> str:
+def _value(column: str, kind: str) -> str:
+    if column == "fiscal_year":
+        return "2025"
     if column.endswith("_id"):
         return "'r1'"
     if column.endswith(("_end", "end_date", "_to")):
@@ -113,8 +116,8 @@ async def _try(
                 tag = await user.execute(f"UPDATE bf_acme.{table} SET is_deleted = true")  # noqa: S608
             case "delete":
                 # Children first: what refers to the row would refuse, which is not the question here.
-                if table in {"budgets", "forecasts"}:
-                    await user.execute("SET CONSTRAINTS ALL DEFERRED")
+                if table in _CHILD:
+                    await user.execute(f"DELETE FROM bf_acme.{_CHILD[table]}")  # noqa: S608
                 tag = await user.execute(f"DELETE FROM bf_acme.{table}")  # noqa: S608
             case _:
                 tag = await user.execute(f"TRUNCATE bf_acme.{table}")
@@ -129,9 +132,6 @@ async def test_the_matrix(
     filled: asyncpg.Connection, superuser: asyncpg.Connection, users: Users, subtests: pytest.Subtests
 ) -> None:
     await _fill(superuser)
-    # A parent's row can only be deleted once nothing refers to it.
-    children = {"budgets": ("budget_lines", "variance_analysis", "scenarios"), "forecasts": ("forecast_data_points",)}
-    assert children
     for role in _ROLES:
         user = await asyncpg.connect(users.dsns[role])
         for (wanted_role, name), expected in _EXPECTED.items():

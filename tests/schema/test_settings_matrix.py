@@ -11,6 +11,7 @@ from app.schema import downgrade, files, startup
 from app.schema.script import MigrationFileError, Target, quote_ident
 from tests.schema.support import OTHERS, Site
 from tests.support.api import running_api
+from tests.support.data import settings_for
 from tests.support.processes import bf_admin, environment
 
 TABLES = ("budgets", "budget_lines", "forecasts", "forecast_data_points", "variance_analysis", "scenarios")
@@ -164,13 +165,10 @@ async def test_a_role_that_bypasses_row_level_security_is_refused(site: Site, ro
     assert await site.schemas() == []
 
 
-async def test_one_role_for_applications_and_audit_is_refused(site: Site) -> None:
+def test_one_role_for_applications_and_audit_is_refused() -> None:
+    """With the audit role's policy every application would read every tenant."""
     with pytest.raises(MigrationFileError, match="BF_APP_ROLE and BF_AUDIT_ROLE name one role"):
-        Target(app_role="one", audit_role="one")
-    finished = await bf_admin("upgrade", env=environment(site.dsn, BF_APP_ROLE="one", BF_AUDIT_ROLE="one"))
-    assert finished.code == 1
-    assert "BF_APP_ROLE and BF_AUDIT_ROLE name one role" in finished.stderr
-    assert "Traceback" not in finished.stderr
+        files.target(settings_for("postgresql://nobody@localhost/none", app_role="one", audit_role="one"))
 
 
 @pytest.mark.parametrize("target", [Target(app_role="bf_migrator"), Target(audit_role="bf_migrator")])

@@ -142,10 +142,8 @@ async def test_every_transaction_has_a_lock_timeout_and_a_tenant_has_one_of_its_
         shared=PROBE.format("{{shared}}."),
         tenant="-- section: table\n" + PROBE.format(""),
     )
-    await site.execute("ALTER ROLE bf_migrator SET lock_timeout = 0")
     async with Database(site.dsn, max_size=3, statement_cache=False) as database:
         outcome = await upgrade.run(database, newer, Target())
-    await site.execute("ALTER ROLE bf_migrator RESET lock_timeout")
     assert (outcome.upgraded, outcome.failed) == (["acme", "beta", "zeta"], {})
     probes = {
         schema: (await site.rows(f"TABLE {schema}.probe"))[0]
