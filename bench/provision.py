@@ -178,9 +178,9 @@ class Provisioning:
 
     async def run(self, options: Options) -> None:
         for pair in range(options.tenants // 2):
-            first, second = ("bare", "post") if pair % 2 else ("post", "bare")
-            await self._measure(first)
-            await self._measure(second)
+            turn: tuple[Way, Way] = ("bare", "post") if pair % 2 else ("post", "bare")
+            for way in turn:
+                await self._measure(way)
             if pair % 50 == 49:
                 print(f"{len(self.samples)} tenants", file=sys.stderr)
         active = await self._conn.fetchval(_STATE)

@@ -7,7 +7,7 @@ import typer
 from app.cli import keys, schema, serve, tenants
 from app.cli.output import fail
 from app.db.embedded import EmbeddedError
-from app.errors import AppError
+from app.errors import AppError, Unavailable
 from app.schema.script import MigrationFileError
 
 cli = typer.Typer(
@@ -28,6 +28,9 @@ def main() -> None:
     """Exit codes: 0, 1 (failed), 2 (usage), 3 (partly failed)."""
     try:
         cli()
+    except Unavailable as error:
+        # The API keeps this to itself; whoever has the DATABASE_URL may know why.
+        fail(f"{error}{f' {error.__cause__}' if error.__cause__ else ''}")
     except (AppError, EmbeddedError, MigrationFileError) as error:
         fail(str(error))
     except BrokenPipeError:

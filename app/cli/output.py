@@ -24,8 +24,11 @@ from app.worker import ddl_database
 T = TypeVar("T")
 
 
-def settings() -> Settings:
-    """From the environment; ends with exit code 2 where a variable is wrong, naming it."""
+def settings(*, service: bool = False) -> Settings:
+    """From the environment; ends with exit code 2 where a variable is wrong, naming it.
+
+    A command says itself what went wrong: unless BF_LOG_LEVEL asks for more, it logs errors only.
+    """
     try:
         loaded = Settings()
     except ValidationError as error:
@@ -34,7 +37,8 @@ def settings() -> Settings:
             variable = name if name.isupper() else f"BF_{name.upper()}"
             typer.echo(f"{variable}: {found['msg']}", err=True)
         raise typer.Exit(2) from None
-    log.configure(loaded.log_level, log_format=loaded.log_format)
+    quiet = not service and "log_level" not in loaded.model_fields_set
+    log.configure("ERROR" if quiet else loaded.log_level, log_format=loaded.log_format)
     return loaded
 
 

@@ -33,13 +33,13 @@ def serve(
     with_worker: Annotated[bool, typer.Option("--with-worker", help="Run jobs in this process too.")] = False,
 ) -> None:
     """Serve HTTP. Jobs are run by `bf-admin worker`, or here with --with-worker."""
-    loaded = _with_dsn(settings())
+    loaded = _with_dsn(settings(service=True))
     _run(_serve(loaded, host=host, port=port, with_worker=with_worker, started=lambda: None))
 
 
 def worker() -> None:
     """Run queued jobs until SIGTERM. Any number of workers may run."""
-    loaded = _with_dsn(settings())
+    loaded = _with_dsn(settings(service=True))
     _run(_work(loaded))
 
 
@@ -48,7 +48,7 @@ def up(
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
 ) -> None:
     """Everything in one process on an embedded database: for a first look, and for development."""
-    base = settings()
+    base = settings(service=True)
     directory = (data_dir or _default_data_dir()).resolve()
     with embedded_setup.running(directory, Binaries.packaged()) as database_url:
         key_file = base.bootstrap_admin_key_file or directory / "admin-key"

@@ -102,7 +102,10 @@ $function$;
 -- Advisory locks do not reach across databases, so a concurrent creator is met by looking again, and
 -- "tuple concurrently updated" (XX000) by a bounded retry.
 
-CREATE FUNCTION bf_control.ensure_role(role_name text, purpose text, create_it boolean) RETURNS void
+-- The role must not be a member of `keep_from`, whose policies would then be its own.
+CREATE FUNCTION bf_control.ensure_role(
+    role_name text, purpose text, create_it boolean, keep_from text DEFAULT NULL
+) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -133,6 +136,12 @@ BEGIN
         RAISE EXCEPTION 'role % is or may become %, the owner of everything', quote_ident(role_name),
             quote_ident(current_user)
             USING ERRCODE = 'invalid_role_specification', HINT = 'Choose another role, or revoke the membership.';
+    END IF;
+    IF pg_has_role(role_name, keep_from, 'MEMBER') THEN
+        RAISE EXCEPTION 'role % is a member of %, and would read every tenant', quote_ident(role_name),
+            quote_ident(keep_from)
+            USING ERRCODE = 'invalid_role_specification',
+                  HINT = format('REVOKE %I FROM %I; or choose another role', keep_from, role_name);
     END IF;
 END
 $function$;

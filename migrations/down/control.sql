@@ -9,7 +9,7 @@ DROP SCHEMA IF EXISTS bf_queue;
 
 DROP FUNCTION IF EXISTS
     bf_control.check_release(jsonb, jsonb), bf_control.migration_pending(text, integer, text, text),
-    bf_control.ensure_role(text, text, boolean), bf_control.grant_role_to_owner(text),
+    bf_control.ensure_role(text, text, boolean, text), bf_control.grant_role_to_owner(text),
     bf_control.apply_statements(text, text, integer, integer, text),
     bf_control.render_statement(text, text, text, text, text), bf_control.setting_of(text),
     bf_control.holds_credentials(jsonb), bf_control.is_currency(text), bf_control.is_time_zone(text),

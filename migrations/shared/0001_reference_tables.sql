@@ -1,9 +1,9 @@
 -- The shared schema: roles, five tables, and who may do what with them.
 -- section: roles
 
-SELECT bf_control.ensure_role({{app_role|literal}}, 'application role', {{create_roles}});
-
 SELECT bf_control.ensure_role({{audit_role|literal}}, 'audit role', {{create_roles}});
+
+SELECT bf_control.ensure_role({{app_role|literal}}, 'application role', {{create_roles}}, {{audit_role|literal}});
 
 SELECT bf_control.grant_role_to_owner({{audit_role|literal}});
 

@@ -12,11 +12,13 @@ import pytest
 
 from app.schema import files, upgrade
 from app.schema.script import Target
+from app.settings import Settings
 from app.worker import ddl_database
-from tests.support import oracle
+from tests.support import gates, oracle
+from tests.support.api import Api
 from tests.support.cluster import Cluster
 from tests.support.data import settings_for
-from tests.support.polling import ended
+from tests.support.polling import ended, waiting_for_locks
 from tests.support.problems import problem
 from tests.support.processes import answers, environment, served
 
@@ -91,7 +93,37 @@ async def test_a_process_outlives_its_database_whenever_that_goes(private: Clust
     log = service.log.read_text()
     assert private.migration_password not in log
     assert "A" * 43 not in log
-    assert "Traceback" not in log, log
+
+
+async def test_a_connection_that_is_cut_in_the_middle_is_no_failure_of_the_tenant(
+    api: Api, conn: asyncpg.Connection, superuser: asyncpg.Connection, settings: Settings
+) -> None:
+    """The worker's backend is terminated inside its transaction, while everything else goes on."""
+    points = {"cut": await gates.statements(conn) // 2}
+    await gates.install(conn, points)
+    await gates.shut(superuser, points)
+    accepted = await api.client.post("/v1/tenants", json={"tenant_id": "cut", "tenant_name": "C"})
+    await waiting_for_locks(conn)
+    await superuser.fetch("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+    await gates.open_all(superuser)
+    operation = await ended(api.client, accepted.headers["operation-location"])
+    assert (operation["status"], operation["attempts"]) == ("succeeded", 2), operation
+    await oracle.settled(conn)
+    await oracle.assert_clean(settings.dsn())
+
+
+async def test_a_connection_that_is_cut_under_a_request_is_503(
+    idle_api: Api, conn: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    async with superuser.transaction():
+        await superuser.execute("LOCK TABLE bf_control.audit IN EXCLUSIVE MODE")
+        body = {"tenant_id": "cut", "tenant_name": "C"}
+        posting = asyncio.create_task(idle_api.client.post("/v1/tenants", json=body))
+        await waiting_for_locks(conn)
+        await superuser.fetch("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        problem(await posting, 503, "database_busy")
+    assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") == 0
+    assert (await idle_api.client.post("/v1/tenants", json=body)).status_code == 202
 
 
 async def _create(client: httpx.AsyncClient, tenant_id: str) -> httpx.Response:

@@ -144,12 +144,13 @@ async def test_a_downgrade_under_these_settings(site: Site, case: str) -> None:
 
 
 async def test_missing_roles_are_refused_with_the_mend_where_none_may_be_created(site: Site) -> None:
-    target = Target(create_roles=False, app_role="App Role", audit_role="audit_role")
+    target = Target(create_roles=False, app_role="App Role")
+    await site.execute("CREATE ROLE audit_role")
     with pytest.raises(DatabaseError, match='role "App Role" does not exist, and BF_CREATE_ROLES is false') as info:
         await site.upgrade(target)
     assert info.value.hint == 'CREATE ROLE "App Role" NOLOGIN; or set BF_CREATE_ROLES=true'
     assert await site.schemas() == []
-    assert await site.roles() == []
+    assert await site.roles() == ["audit_role"]
     finished = await bf_admin("upgrade", env=environment(site.dsn, BF_CREATE_ROLES="false", BF_APP_ROLE="App Role"))
     assert finished.code == 1
     assert 'CREATE ROLE "App Role" NOLOGIN; or set BF_CREATE_ROLES=true' in finished.stderr
@@ -182,6 +183,15 @@ async def test_a_role_that_may_become_the_owner_is_refused(site: Site) -> None:
     await site.execute("CREATE ROLE app_role; GRANT bf_migrator TO app_role")
     with pytest.raises(DatabaseError, match="role app_role is or may become bf_migrator"):
         await site.upgrade()
+
+
+async def test_an_application_role_that_may_become_the_audit_role_is_refused(site: Site) -> None:
+    await site.execute("CREATE ROLE app_role; CREATE ROLE staff; CREATE ROLE audit_role")
+    await site.execute("GRANT audit_role TO staff; GRANT staff TO app_role")
+    with pytest.raises(DatabaseError, match="role app_role is a member of audit_role, and would read every") as info:
+        await site.upgrade()
+    assert info.value.hint == "REVOKE audit_role FROM app_role; or choose another role"
+    assert await site.schemas() == []
 
 
 @pytest.mark.parametrize("name", ["bf_control", "bf_queue", "public", "information_schema"])
