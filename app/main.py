@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from app.apikeys.service import Keys
 from app.dashboard import routes as dashboard
 from app.db.pool import Database
+from app.db.pools import ddl_database
 from app.db.readiness import Readiness
 from app.errors import AppError
 from app.health import routes as health
@@ -28,7 +29,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.settings import Settings
 from app.tenants import routes as tenants
-from app.worker import Worker, ddl_database
+from app.worker import Worker
 
 _log = logger(__name__)
 MAX_BODY = 1024 * 1024

@@ -5,9 +5,10 @@ import signal
 from contextlib import suppress
 
 from app.db.pool import Connection, Database
+from app.db.pools import ddl_database
 from app.db.readiness import Readiness
 from app.errors import AppError, DatabaseError
-from app.http import idempotency
+from app.http import queries as idempotency
 from app.jobs.runner import Runner
 from app.log import logger
 from app.operations import service as operations
@@ -22,21 +23,6 @@ from app.tenants.handlers import ProvisionHandler
 _log = logger(__name__)
 # How often, in seconds, unfinished operations without a job are looked for.
 _SWEEP = 15.0
-
-
-def ddl_database(settings: Settings, *, application_name: str) -> Database:
-    """Connections for DDL: direct, without cached statements, and never for long in anybody's way.
-
-    An idle transaction is a worker that was stopped: the server ends it, so that another can take over.
-    """
-    return Database(
-        settings.direct_dsn(),
-        max_size=settings.worker_concurrency + 4,
-        application_name=application_name,
-        acquire_timeout=10.0,
-        statement_cache=False,
-        server_settings={"lock_timeout": "5s", "idle_in_transaction_session_timeout": "30s"},
-    )
 
 
 class Worker:

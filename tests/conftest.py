@@ -8,11 +8,11 @@ import asyncpg
 import pytest
 
 from app.db.pool import Database
+from app.db.pools import ddl_database
 from app.schema import files, upgrade
 from app.schema.expected import ExpectedTenants
 from app.schema.script import Target
 from app.settings import Settings
-from app.worker import ddl_database
 from tests.support.api import Api, running_api
 from tests.support.cluster import Cluster
 from tests.support.data import settings_for

@@ -15,11 +15,11 @@ from rich.table import Table
 
 from app import log
 from app.db.pool import Database
+from app.db.pools import ddl_database
 from app.errors import DatabaseError
 from app.schema import service
 from app.schema import upgrade as upgrading
 from app.settings import Settings
-from app.worker import ddl_database
 
 T = TypeVar("T")
 

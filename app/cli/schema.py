@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from app.cli.output import database, emit_json, progress, run, settings
-from app.main import create_app
 from app.schema import downgrade as downgrading
 from app.schema import files, script
 from app.schema import upgrade as upgrading
@@ -123,6 +122,8 @@ def openapi(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; standard output otherwise.")] = None,
 ) -> None:
     """Print the OpenAPI document of this release."""
+    from app.main import create_app  # FastAPI takes half a second to load: only who needs it waits for it
+
     document = json.dumps(create_app(Settings()).openapi(), indent=2, ensure_ascii=False)
     if output is None:
         typer.echo(document)

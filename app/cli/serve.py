@@ -9,15 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from app import worker as working
 from app.cli.output import database, fail, settings
 from app.db import embedded_setup
 from app.db.embedded import Binaries
 from app.errors import PrivilegeMissing, Transient, Unavailable
-from app.main import create_app
 from app.schema import files, startup
 from app.schema import upgrade as upgrading
-from app.server import Server
 from app.settings import Settings
 
 
@@ -74,6 +71,9 @@ async def _up(loaded: Settings, *, port: int, started: Callable[[], None]) -> No
 
 
 async def _serve(loaded: Settings, *, host: str, port: int, with_worker: bool, started: Callable[[], None]) -> None:
+    from app.main import create_app  # FastAPI takes half a second to load: other commands do without
+    from app.server import Server
+
     await _preflight(loaded)
     app = create_app(loaded, with_worker=with_worker)
     server = Server(app, host=host, port=port, drain=loaded.drain_timeout, started=started)
@@ -81,6 +81,8 @@ async def _serve(loaded: Settings, *, host: str, port: int, with_worker: bool, s
 
 
 async def _work(loaded: Settings) -> None:
+    from app import worker as working
+
     await _preflight(loaded)
     await working.run(loaded)
 

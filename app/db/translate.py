@@ -49,6 +49,8 @@ def _of_sqlstate(error: asyncpg.PostgresError) -> AppError:
     sqlstate = str(error.sqlstate or "XX000")
     message = str(getattr(error, "message", None) or error)
     hint = getattr(error, "hint", None)
+    if sqlstate == "2BP01":  # of several objects, only the detail names the one that is needed, and by what
+        message = ". ".join(part for part in (message, getattr(error, "detail", None)) if part)
     if sqlstate in _TRANSIENT or sqlstate[:2] in _TRANSIENT_CLASSES:
         return Transient(message, sqlstate=sqlstate, hint=hint)
     if sqlstate == "42501":

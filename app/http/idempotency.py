@@ -12,24 +12,10 @@ from pydantic import BaseModel
 
 from app.db.pool import Connection, Database
 from app.errors import BadRequest, Conflict, Invalid
+from app.http import queries
+from app.http.queries import Slot, Stored
 
 _MAX_LENGTH: Final = 255
-_TRY_LOCK = "SELECT pg_try_advisory_xact_lock($1)"
-_GET = """
-SELECT request_hash, status, headers, body FROM bf_control.idempotency_key
- WHERE caller = $1 AND route = $2 AND key = $3 AND created_at > now() - interval '24 hours'
-"""
-_PUT = """
-INSERT INTO bf_control.idempotency_key AS k (caller, route, key, request_hash, status, headers, body)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-    ON CONFLICT (caller, route, key) DO UPDATE
-   SET request_hash = $4, status = $5, headers = $6, body = $7, created_at = now()
-"""
-_REPLACE = """
-UPDATE bf_control.idempotency_key SET status = $4, headers = $5, body = $6
- WHERE caller = $1 AND route = $2 AND key = $3
-"""
-_FORGET = "DELETE FROM bf_control.idempotency_key WHERE created_at < now() - interval '24 hours'"
 
 
 class KeyInFlight(Conflict):
@@ -77,48 +63,31 @@ class IdempotentCall:
         async with database.transaction() as conn:
             if self.key is None:
                 return await work(conn)
-            if not await conn.fetchval(_TRY_LOCK, self._lock()):
+            slot = Slot(caller=self.caller, route=self.route, key=self.key)
+            if not await queries.try_lock(conn, slot):
                 raise KeyInFlight("Try again when the first request with this Idempotency-Key is answered.")
-            stored = await self._stored(conn)
+            stored = await queries.get(conn, slot)
             if stored is not None:
-                return stored
+                return self._replay(stored)
             answer = await work(conn)
-            await conn.execute(_PUT, *self._row(), self.request_hash, *_columns(answer))
+            await queries.put(conn, slot, _stored(answer, self.request_hash))
             return answer
 
     async def replace(self, conn: Connection, answer: Answer) -> None:
         """From now on the key replays this answer: a 201 that was waited for, instead of the 202."""
         if self.key is not None:
-            await conn.execute(_REPLACE, *self._row(), *_columns(answer))
+            slot = Slot(caller=self.caller, route=self.route, key=self.key)
+            await queries.put(conn, slot, _stored(answer, self.request_hash))
 
-    async def _stored(self, conn: Connection) -> Answer | None:
-        row = await conn.fetchrow(_GET, *self._row())
-        if row is None:
-            return None
-        if bytes(row["request_hash"]) != self.request_hash:
+    def _replay(self, stored: Stored) -> Answer:
+        if stored.request_hash != self.request_hash:
             raise KeyReused("This Idempotency-Key was sent with another body; use a new key.")
-        return Answer(
-            status=row["status"],
-            body=row["body"],
-            headers={**row["headers"], "Idempotent-Replayed": "true"},
-        )
-
-    def _row(self) -> tuple[str, str, str]:
-        assert self.key is not None  # noqa: S101 -- callers have looked
-        return self.caller, self.route, self.key
-
-    def _lock(self) -> int:
-        digest = hashlib.sha256("\0".join(("idempotency", *self._row())).encode()).digest()
-        return int.from_bytes(digest[:8], "big", signed=True)
+        headers = {**stored.headers, "Idempotent-Replayed": "true"}
+        return Answer(status=stored.status, body=stored.body, headers=headers)
 
 
-async def forget_old(conn: Connection) -> None:
-    """Keys are kept for 24 hours."""
-    await conn.execute(_FORGET)
-
-
-def _columns(answer: Answer) -> tuple[int, dict[str, str], dict[str, Any]]:
-    return answer.status, answer.headers, answer.body
+def _stored(answer: Answer, request_hash: bytes) -> Stored:
+    return Stored(request_hash=request_hash, status=answer.status, headers=answer.headers, body=answer.body)
 
 
 def idempotency_key(

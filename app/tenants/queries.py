@@ -11,7 +11,7 @@ SELECT format('SELECT %I.setup_tenant($1, $2, $3)', bf_control.setting_of('share
 """
 _CHECK_CONFIG = """
 SELECT bf_control.is_currency($1) AS currency_known, bf_control.is_time_zone($2) AS time_zone_known,
-       bf_control.holds_credentials($3::jsonb) AS credentials
+       ARRAY(SELECT d.key FROM jsonb_each($3::jsonb) AS d WHERE bf_control.holds_credentials(d.value)) AS credentials
 """
 
 
@@ -21,8 +21,8 @@ async def setup_tenant(conn: Connection, tenant_id: TenantId, tenant_name: str, 
 
 
 async def check_config(
-    conn: Connection, *, currency: str, time_zone: str, documents: list[Any]
-) -> tuple[bool, bool, bool]:
-    """Whether the currency and the time zone are known, and whether a document holds credentials."""
-    row: Any = await conn.fetchrow(_CHECK_CONFIG, currency, time_zone, documents)
+    conn: Connection, *, currency: str, time_zone: str, config: dict[str, Any]
+) -> tuple[bool, bool, list[str]]:
+    """Whether the currency and the time zone are known, and which columns of `config` hold credentials."""
+    row: Any = await conn.fetchrow(_CHECK_CONFIG, currency, time_zone, config)
     return row["currency_known"], row["time_zone_known"], row["credentials"]

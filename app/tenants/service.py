@@ -74,15 +74,15 @@ async def _check_config(conn: Connection, request: TenantRequest) -> None:
         conn,
         currency=config.get("default_currency", "USD"),
         time_zone=config.get("time_zone", "UTC"),
-        documents=[config.get("apg_integrations", {}), config.get("external_systems", {})],
+        config=config,
     )
     errors = []
     if not known_currency:
         errors.append(FieldError(pointer="/config/default_currency", detail="is no ISO 4217 code"))
     if not known_time_zone:
         errors.append(FieldError(pointer="/config/time_zone", detail="is no IANA time zone"))
-    if credentials:
-        pointer = "/integrations" if "apg_integrations" in config else "/config/external_systems"
+    for column in credentials:
+        pointer = "/integrations" if column == "apg_integrations" else f"/config/{column}"
         errors.append(FieldError(pointer=pointer, detail="must not hold credentials"))
     if errors:
         raise Invalid("The request is not valid; see errors.", errors=errors)

@@ -388,7 +388,7 @@ BEGIN
         RAISE EXCEPTION 'time_zone % is no IANA time zone', quote_literal(NEW.time_zone)
             USING ERRCODE = 'check_violation';
     END IF;
-    IF bf_control.holds_credentials(jsonb_build_array(NEW.apg_integrations, NEW.external_systems)) THEN
+    IF bf_control.holds_credentials(to_jsonb(NEW)) THEN
         RAISE EXCEPTION 'credentials are not kept in tenant_config'
             USING ERRCODE = 'check_violation', HINT = 'Store secrets through the integrations of the API.';
     END IF;

@@ -13,7 +13,8 @@ DROP FUNCTION IF EXISTS
     bf_control.apply_statements(text, text, integer, integer, text),
     bf_control.render_statement(text, text, text, text, text), bf_control.setting_of(text),
     bf_control.holds_credentials(jsonb), bf_control.is_currency(text), bf_control.is_time_zone(text),
-    bf_control.lock_built_tenant(text), bf_control.touch_row(), bf_control.tenant_config_check(), bf_control.tenant_config_record();
+    bf_control.lock_built_tenant(text), bf_control.touch_row(), bf_control.tenant_config_check(),
+    bf_control.tenant_config_record();
 
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,

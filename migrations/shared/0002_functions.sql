@@ -146,7 +146,19 @@ AS $function$
 #variable_conflict error
 DECLARE
     registered bf_control.tenant := bf_control.lock_built_tenant(create_tenant_indexes.tenant_id);
+    leftover text;
 BEGIN
+    -- A concurrent build that was cut short leaves an invalid one, which IF NOT EXISTS would pass over.
+    FOR leftover IN
+        SELECT c.relname
+          FROM pg_depend d
+          JOIN pg_index x ON x.indrelid = d.objid AND NOT x.indisvalid
+          JOIN pg_class c ON c.oid = x.indexrelid
+         WHERE d.refclassid = 'pg_namespace'::regclass AND d.classid = 'pg_class'::regclass
+           AND d.refobjid = to_regnamespace(quote_ident(registered.schema_name))
+    LOOP
+        EXECUTE format('DROP INDEX %I.%I', registered.schema_name, leftover);
+    END LOOP;
     PERFORM bf_control.apply_statements(
         registered.schema_name, registered.tenant_id::text, 0, registered.schema_version, 'index');
 END

@@ -10,10 +10,10 @@ import asyncpg
 import httpx
 import pytest
 
+from app.db.pools import ddl_database
 from app.schema import files, upgrade
 from app.schema.script import Target
 from app.settings import Settings
-from app.worker import ddl_database
 from tests.support import gates, oracle
 from tests.support.api import Api
 from tests.support.cluster import Cluster

@@ -17,7 +17,7 @@ from app.tenants import service as tenants
 from tests.support import oracle
 from tests.support.api import Api
 from tests.support.data import schemas
-from tests.support.polling import ended
+from tests.support.polling import ended, until
 from tests.support.problems import problem
 
 _BODY = {"tenant_id": "acme_corp", "tenant_name": "ACME Corporation"}
@@ -84,9 +84,12 @@ async def test_a_lock_that_is_held_too_long_delays_a_tenant_and_no_more(
         await superuser.execute("LOCK TABLE bf_shared.tenant_config IN SHARE MODE")
         response = await api.client.post("/v1/tenants", json=_BODY)
         location = response.headers["operation-location"]
-        await asyncio.sleep(5.5)  # lock_timeout is 5 s
-        operation = (await api.client.get(location)).json()
-        assert operation["status"] in {"queued", "running"}
+
+        async def gave_way() -> bool:
+            operation = (await api.client.get(location)).json()
+            return (operation["status"], operation["attempts"]) == ("queued", 1)
+
+        await until(gave_way, what="the lock_timeout of 5 s")
         assert "bf_acme_corp" not in await schemas(conn)
     operation = await ended(api.client, location)
     assert operation["status"] == "succeeded", operation

@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 
 from app.db.pool import Database
+from app.db.pools import ddl_database
 from app.schema import files, script
 from app.schema.expected import ExpectedTenants
-from app.worker import ddl_database
 from tests.schema.support import LONGEST, Site
 from tests.support.cluster import Cluster
 from tests.support.data import settings_for

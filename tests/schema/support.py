@@ -13,10 +13,10 @@ import pytest
 
 from app.db.embedded import SUPERUSER
 from app.db.pool import Connection, Database
+from app.db.pools import ddl_database
 from app.schema import files, upgrade
 from app.schema.script import Migration, Target
 from app.settings import Settings
-from app.worker import ddl_database
 from tests.support.cluster import MIGRATION_USER, Cluster
 from tests.support.data import settings_for
 

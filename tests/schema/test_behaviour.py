@@ -14,6 +14,7 @@ from app.schema.expected import ExpectedTenants
 from tests.schema.expectations import TENANT_TABLES
 from tests.schema.support import LONGEST, refused
 from tests.support.cluster import MIGRATION_USER, Cluster
+from tests.support.data import make_tenant
 
 JAN, DEC = date(2025, 1, 1), date(2025, 12, 31)
 JAN_MOMENT = datetime(2025, 1, 1, tzinfo=UTC)
@@ -711,6 +712,27 @@ async def test_create_tenant_indexes_mends_what_is_missing(
     for _ in range(2):
         await admin.execute("SELECT bf_shared.create_tenant_indexes('acme_corp')")
         assert (await drift(admin, built_expected)).ok
+
+
+async def test_create_tenant_indexes_replaces_what_a_concurrent_build_left_invalid(
+    superuser: asyncpg.Connection, expected: ExpectedTenants
+) -> None:
+    await make_tenant(superuser, "acme_corp")
+    await expected.prepare(1)
+    await superuser.execute(
+        """INSERT INTO bf_acme_corp.budgets (id, tenant_id, budget_name, budget_type, fiscal_year,
+                                             budget_period_start, budget_period_end)
+           SELECT 'b' || n, 'acme_corp', 'B', 'annual', 2025, '2025-01-01', '2025-12-31'
+             FROM generate_series(1, 2) AS n"""
+    )
+    await superuser.execute("DROP INDEX bf_acme_corp.idx_acme_corp_budgets_status")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await superuser.execute(
+            "CREATE UNIQUE INDEX CONCURRENTLY idx_acme_corp_budgets_status ON bf_acme_corp.budgets (status)"
+        )
+    assert (await drift(superuser, expected)).altered == ("index budgets.idx_acme_corp_budgets_status",)
+    await superuser.execute("SELECT bf_shared.create_tenant_indexes('acme_corp')")
+    assert (await drift(superuser, expected)).ok
 
 
 async def test_create_tenant_rls_policies_mends_what_is_missing_or_otherwise(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from app.schema import files, script
@@ -145,6 +145,8 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 # The connection, and its transaction, are the same for every example: nothing is changed in it.
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=TEXT)
+@example(value="C:\\it's\\")
+@example(value="\\")
 async def test_a_quoted_literal_is_the_value_whatever_the_server_is_set_to(
     admin: asyncpg.Connection, value: str
 ) -> None:
@@ -155,6 +157,7 @@ async def test_a_quoted_literal_is_the_value_whatever_the_server_is_set_to(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=TEXT.filter(lambda text: 0 < len(text.encode()) <= 63))
+@example(value='My "Shared\\')
 async def test_a_quoted_identifier_is_the_name(admin: asyncpg.Connection, value: str) -> None:
     row = await admin.fetchrow(f"SELECT 1 AS {script.quote_ident(value)}")
     assert list(row.keys()) == [value]

@@ -7,11 +7,11 @@ import asyncpg
 import pytest
 
 from app.db.pool import Connection, Database
+from app.db.pools import ddl_database
 from app.errors import DatabaseError, PrivilegeMissing
 from app.schema import files, queries, script, service, upgrade
 from app.schema.expected import ExpectedTenants
 from app.schema.script import LAYERS, Target
-from app.worker import ddl_database
 from tests.schema.support import Site, Watched, copied_migrations
 from tests.support.data import settings_for
 

@@ -6,9 +6,9 @@ from typing import Any
 import asyncpg
 
 from app.db.pool import Database
+from app.db.pools import ddl_database
 from app.schema import files
 from app.schema.expected import ExpectedTenants
-from app.worker import ddl_database
 from tests.support.data import settings_for
 
 _OURS = frozenset({"bf_control", "bf_queue", "bf_shared"})

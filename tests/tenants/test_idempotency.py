@@ -103,7 +103,8 @@ async def test_while_the_first_request_runs_the_second_is_409_at_once(
         first = asyncio.create_task(idle_api.client.post("/v1/tenants", json=_BODY, headers=_headers("k1")))
         await waiting_for_locks(conn)
         begun = asyncio.get_running_loop().time()
-        second = await idle_api.client.post("/v1/tenants", json=_BODY, headers=_headers("k1"))
+        async with asyncio.timeout(3):
+            second = await idle_api.client.post("/v1/tenants", json=_BODY, headers=_headers("k1"))
         problem(second, 409, "idempotency_key_in_flight")
         assert asyncio.get_running_loop().time() - begun < 1
     assert (await first).status_code == 202
