@@ -4,14 +4,15 @@ import asyncio
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 
 from app.db.embedded import Binaries, EmbeddedError, EmbeddedServer
+from app.db.pool import Connection
 
 URL_FILE: Final = "database-url"
 _USER: Final = "bf_migrator"
@@ -24,6 +25,7 @@ _CREATE_USER = "SELECT format('CREATE ROLE %I LOGIN CREATEROLE PASSWORD %L', $1:
 _SET_PASSWORD = "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)"  # noqa: S105 -- a statement
 _CREATE_DATABASE = "SELECT format('CREATE DATABASE %I', $1::text)"
 _GRANT = "SELECT format('GRANT CREATE ON DATABASE %I TO %I', $1::text, $2::text)"
+_GRANT_PUBLIC = "SELECT format('GRANT CREATE ON SCHEMA public TO %I', $1::text)"
 
 
 @contextmanager
@@ -47,15 +49,23 @@ def running(directory: Path, binaries: Binaries) -> Iterator[str]:
 
 
 async def _ensure(server: EmbeddedServer, password: str) -> None:
-    """As the guide has it: a user with CREATEROLE, and CREATE on the database; no superuser."""
-    url = server.url(user="postgres", password=server.superuser_password, database="postgres")
-    conn = await asyncpg.connect(url)
-    try:
+    """As the guide has it: a user with CREATEROLE, and CREATE on the database and on public; no superuser."""
+    async with _superuser(server, "postgres") as conn:
         statement = _SET_PASSWORD if await conn.fetchval(_HAS_USER, _USER) else _CREATE_USER
         await conn.execute(await conn.fetchval(statement, _USER, password))
         if not await conn.fetchval(_HAS_DATABASE, _DATABASE):
             await conn.execute(await conn.fetchval(_CREATE_DATABASE, _DATABASE))
-        await conn.execute(await conn.fetchval(_GRANT, _DATABASE, _USER))
+            await conn.execute(await conn.fetchval(_GRANT, _DATABASE, _USER))
+            async with _superuser(server, _DATABASE) as inside:
+                await inside.execute(await inside.fetchval(_GRANT_PUBLIC, _USER))
+
+
+@asynccontextmanager
+async def _superuser(server: EmbeddedServer, database: str) -> AsyncIterator[Connection]:
+    url = server.url(user="postgres", password=server.superuser_password, database=database)
+    conn = await asyncpg.connect(url)
+    try:
+        yield conn
     finally:
         await conn.close()
 

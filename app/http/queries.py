@@ -1,6 +1,7 @@
 """SQL of stored answers."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,11 @@ async def get(conn: Connection, slot: Slot) -> Stored | None:
     if row is None:
         return None
     return Stored(
-        request_hash=bytes(row["request_hash"]), status=row["status"], headers=row["headers"], body=row["body"]
+        request_hash=bytes(row["request_hash"]),
+        status=row["status"],
+        headers=row["headers"],
+        # As text: jsonb would put the members in another order, and a replay is the same to the byte.
+        body=json.loads(row["body"]),
     )
 
 
@@ -66,7 +71,7 @@ async def put(conn: Connection, slot: Slot, stored: Stored) -> None:
         stored.request_hash,
         stored.status,
         stored.headers,
-        stored.body,
+        json.dumps(stored.body),
     )
 
 

@@ -495,7 +495,7 @@ CREATE TABLE bf_control.idempotency_key (
     request_hash bytea NOT NULL,
     status integer NOT NULL,
     headers jsonb NOT NULL,
-    body jsonb NOT NULL,
+    body text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT idempotency_key_pkey PRIMARY KEY (caller, route, key)
 );

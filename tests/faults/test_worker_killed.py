@@ -42,7 +42,8 @@ async def test_a_worker_killed_at_any_moment_leaves_tenants_whole_or_absent(
         tenant = (await idle_api.client.get(f"/v1/tenants/{tenant_id}")).json()
         assert tenant["state"] == "active", tenant
         operation = (await idle_api.client.get(tenant["last_operation"])).json()
-        assert operation["attempts"] == 2, operation
+        # More than two where a later round's worker took over a tenant of an earlier one, and died of its own.
+        assert operation["attempts"] >= 2, operation
     await oracle.assert_clean(settings.dsn())
 
 
