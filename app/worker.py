@@ -41,7 +41,7 @@ class Worker:
             Kind.SCHEMA_UPGRADE: UpgradeHandler(
                 database=self._database, migrations=migrations, target=target, expected=expected
             ),
-            Kind.TENANT_PROVISION: ProvisionHandler(database=self._database, expected=expected),
+            Kind.TENANT_PROVISION: ProvisionHandler(database=self._database, expected=expected, target=target),
         }
 
         async def explain(conn: Connection, error: DatabaseError) -> str:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import typer
 from pydantic import ValidationError
 
-from app.cli.output import database, emit_json, fail, run, settings, table
+from app.cli.output import database, emit_json, run, settings, table
 from app.errors import AppError
 from app.operations import queries as operations
 from app.operations.service import Origin, Steps
@@ -71,7 +71,7 @@ async def _create(loaded: Settings, request: TenantRequest) -> Tenant:
         expected = ExpectedTenants(db, files.migrations())
         async with db.connection() as conn:
             await schema.require_settings(conn, files.target(loaded))
-            version = await schema.require_shared(conn)
+            version = await schema.require_installed(conn)
         await expected.prepare(version)
         origin = Origin(actor=f"cli:{_user()}")
         async with db.transaction() as conn:
@@ -81,7 +81,7 @@ async def _create(loaded: Settings, request: TenantRequest) -> Tenant:
             claim = await operations.claim(conn, operation.id)
             if claim is None:
                 raise AppError("The operation that was just stored is not there.")
-            return await service.provision(conn, claim, expected, version=version, steps=Steps())
+            return await service.provision(conn, claim, expected, files.target(loaded), version=version, steps=Steps())
 
 
 def list_tenants(as_json: Json = False) -> None:
@@ -110,8 +110,7 @@ def list_tenants(as_json: Json = False) -> None:
 async def _list(loaded: Settings) -> list[Tenant]:
     async with database(loaded) as db:
         async with db.connection() as conn:
-            if (await schema.state(conn, files.migrations())).current.get("shared") is None:
-                fail("the shared schema is not installed; run: bf-admin upgrade")
+            await schema.require_installed(conn)
         found: list[Tenant] = []
         after: tuple[str, str] | None = None
         while True:

@@ -31,7 +31,8 @@ SYSTEM_DIR: Final = Path("/var/lib/apg-bf-tenant-admin")
 HOST: Final = "127.0.0.1"
 SUPERUSER: Final = "postgres"
 
-_PATIENCE: Final = 30  # seconds for a server to become ready, or to stop
+_PATIENCE: Final = 30  # seconds for a server to become ready
+_STOP_PATIENCE: Final = 300  # a fast stop ends with a checkpoint, which syncs every file of every tenant
 
 
 class EmbeddedError(RuntimeError):
@@ -188,7 +189,7 @@ class EmbeddedServer:
                 account = _Account.choose()
                 pg_ctl = account.reachable(self._binaries).bin_dir / "pg_ctl"
                 cluster = self._link.resolve()
-                done = account.run(pg_ctl, "-D", cluster, "-m", mode, "-w", "-t", str(_PATIENCE), "stop")
+                done = account.run(pg_ctl, "-D", cluster, "-m", mode, "-w", "-t", str(_STOP_PATIENCE), "stop")
                 if done.returncode != 0 and self._running():
                     raise EmbeddedError(f"PostgreSQL did not stop, see {self._log}: {done.stdout.strip()}")
 

@@ -29,7 +29,7 @@ class Database:
     """A pool that connects when it is needed, so that a process can start before its database does.
 
     `acquire_timeout` is in seconds and bounds connecting as well as waiting for a free connection.
-    `statement_cache` must be off behind PgBouncer in transaction mode, and where DDL runs.
+    `statement_cache` must be off behind PgBouncer in transaction mode.
     """
 
     def __init__(

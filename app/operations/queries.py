@@ -26,11 +26,13 @@ SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempt
   FROM bf_control.operation WHERE kind = $1 AND status IN ('queued', 'running') ORDER BY created_at LIMIT 1
 """
 # A running one too: the queue hands a job out again only when its worker's heartbeat is lost. The new
-# token makes whatever the old worker still writes miss.
+# token makes whatever the old worker still writes miss. The commit waits for no disk: a crash of the server
+# that undoes the claim has ended the claimant's session too.
 _CLAIM = """
 UPDATE bf_control.operation
    SET status = 'running', claim_token = gen_random_uuid(), attempts = attempts + 1,
        started_at = coalesce(started_at, clock_timestamp())
+  FROM (SELECT set_config('synchronous_commit', 'off', true)) AS no_wait
  WHERE id = $1 AND status IN ('queued', 'running')
 RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
           error, actor, request_id, traceparent, claim_token

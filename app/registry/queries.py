@@ -18,19 +18,17 @@ SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_
 """
 _REGISTER = """
 INSERT INTO bf_control.tenant
-    (tenant_id, tenant_name, schema_name, state, subscription_tier, created_by, request, initial_config)
-VALUES ($1, $2, concat('bf_', $1::varchar), 'provisioning', $3, $4, $5, $6)
+    (tenant_id, tenant_name, schema_name, state, subscription_tier, created_by, request, initial_config,
+     last_operation_id)
+VALUES ($1, $2, concat('bf_', $1::varchar), 'provisioning', $3, $4, $5, $6, $7)
     ON CONFLICT ON CONSTRAINT tenant_pkey DO NOTHING
 RETURNING tenant_id
 """
 _LOCK_REQUEST = """
 SELECT state, request, last_operation_id FROM bf_control.tenant WHERE tenant_id = $1 FOR UPDATE
 """
-_SET_OPERATION = """
-UPDATE bf_control.tenant SET last_operation_id = $2, updated_at = now() WHERE tenant_id = $1
-"""
 _RETRY = """
-UPDATE bf_control.tenant SET state = 'provisioning', error = NULL, updated_at = now()
+UPDATE bf_control.tenant SET state = 'provisioning', error = NULL, last_operation_id = $2, updated_at = now()
  WHERE tenant_id = $1 AND state = 'failed' RETURNING tenant_id
 """
 _FAIL = """
@@ -66,7 +64,7 @@ async def get(conn: Connection, tenant_id: TenantId) -> Tenant | None:
     return None if row is None else _tenant(row)
 
 
-async def register(conn: Connection, request: TenantRequest) -> bool:
+async def register(conn: Connection, request: TenantRequest, operation_id: UUID) -> bool:
     """False where the id is taken; waits for an uncommitted other one."""
     row = await conn.fetchrow(
         _REGISTER,
@@ -76,6 +74,7 @@ async def register(conn: Connection, request: TenantRequest) -> bool:
         request.created_by,
         request.document,
         request.config,
+        operation_id,
     )
     return row is not None
 
@@ -88,13 +87,9 @@ async def lock_request(conn: Connection, tenant_id: TenantId) -> tuple[State, di
     return State(row["state"]), row["request"], row["last_operation_id"]
 
 
-async def set_operation(conn: Connection, tenant_id: TenantId, operation_id: UUID) -> None:
-    await conn.execute(_SET_OPERATION, tenant_id, operation_id)
-
-
-async def retry(conn: Connection, tenant_id: TenantId) -> bool:
+async def retry(conn: Connection, tenant_id: TenantId, operation_id: UUID) -> bool:
     """From failed back to provisioning; False where it was not failed."""
-    return await conn.fetchrow(_RETRY, tenant_id) is not None
+    return await conn.fetchrow(_RETRY, tenant_id, operation_id) is not None
 
 
 async def fail(conn: Connection, tenant_id: TenantId, error: dict[str, Any]) -> bool:

@@ -273,6 +273,11 @@ def outdated_tenants() -> str:
     )
 
 
+def setup_tenant(target: Target) -> str:
+    """Builds a tenant; takes id, name and creator as parameters."""
+    return f"SELECT {quote_ident(target.shared_schema)}.setup_tenant($1, $2, $3)"
+
+
 def upgrade_tenant(target: Target, tenant_id: str) -> str:
     """Brings one tenant along; belongs in a transaction of its own."""
     return f"SELECT {quote_ident(target.shared_schema)}.upgrade_tenant({quote_literal(tenant_id)})"

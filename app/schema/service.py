@@ -156,11 +156,21 @@ async def judge_tenant(
 
 
 async def require_shared(conn: Connection) -> int:
-    """The latest tenant version. Raises SchemaNotInstalled, naming the mend, before the first upgrade."""
-    version = await queries.latest_tenant_version(conn) if await queries.installed(conn) else None
+    """The latest tenant version. Raises SchemaNotInstalled, naming the mend, before the first upgrade.
+
+    bf_control must be there: a service that is ready has it, others ask require_installed().
+    """
+    version = await queries.latest_tenant_version(conn)
     if version is None:
         raise SchemaNotInstalled("Install the shared schema first: POST /v1/schema/upgrade, or bf-admin upgrade.")
     return version
+
+
+async def require_installed(conn: Connection) -> int:
+    """As require_shared(), of a database nothing is known of."""
+    if not await queries.installed(conn):
+        raise SchemaNotInstalled("Install the schema first: bf-admin upgrade.")
+    return await require_shared(conn)
 
 
 async def require_settings(conn: Connection, target: Target) -> None:

@@ -7,6 +7,7 @@ from app.errors import Problem
 from app.operations.executor import Work
 from app.schema import service as schema
 from app.schema.expected import ExpectedTenants
+from app.schema.script import Target
 from app.tenants import service
 
 
@@ -14,13 +15,14 @@ from app.tenants import service
 class ProvisionHandler:
     database: Database
     expected: ExpectedTenants
+    target: Target
 
     async def run(self, work: Work) -> None:
         async with self.database.connection() as conn:
             version = await schema.require_shared(conn)
         await self.expected.prepare(version)
         async with self.database.transaction() as conn:
-            await service.provision(conn, work.claim, self.expected, version=version, steps=work.steps)
+            await service.provision(conn, work.claim, self.expected, self.target, version=version, steps=work.steps)
 
     async def failed(self, conn: Connection, work: Work, problem: Problem) -> None:
         await service.provisioning_failed(conn, work.claim, problem.as_json())

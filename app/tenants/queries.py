@@ -4,20 +4,20 @@ from typing import Any
 
 from app.db.pool import Connection
 from app.registry.model import TenantId
+from app.schema import script
+from app.schema.script import Target
 
-# The shared schema's name is a setting: PostgreSQL quotes it.
-_CALL_SETUP = """
-SELECT format('SELECT %I.setup_tenant($1, $2, $3)', bf_control.setting_of('shared_schema'))
-"""
 _CHECK_CONFIG = """
 SELECT bf_control.is_currency($1) AS currency_known, bf_control.is_time_zone($2) AS time_zone_known,
        ARRAY(SELECT d.key FROM jsonb_each($3::jsonb) AS d WHERE bf_control.holds_credentials(d.value)) AS credentials
 """
 
 
-async def setup_tenant(conn: Connection, tenant_id: TenantId, tenant_name: str, created_by: str) -> None:
+async def setup_tenant(
+    conn: Connection, target: Target, tenant_id: TenantId, tenant_name: str, created_by: str
+) -> None:
     """What it returns proves nothing: look at the catalogue."""
-    await conn.fetchval(await conn.fetchval(_CALL_SETUP), tenant_id, tenant_name, created_by)
+    await conn.fetchval(script.setup_tenant(target), tenant_id, tenant_name, created_by)
 
 
 async def check_config(

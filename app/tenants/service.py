@@ -13,6 +13,7 @@ from app.registry import service as registry_service
 from app.registry.model import State, Tenant, TenantId, TenantRequest
 from app.schema import service as schema
 from app.schema.expected import ExpectedTenants
+from app.schema.script import Target
 from app.schema.service import CatalogueMismatch
 from app.tenants import queries
 
@@ -42,9 +43,8 @@ async def request_provisioning(
     TenantBeingProvisioned, TenantFailedOtherwise, Invalid, and SchemaNotInstalled before the first upgrade.
     """
     await schema.require_shared(conn)
-    await _check_config(conn, request)
-    if not await registry.register(conn, request):
-        await _take_up_again(conn, request, exact=not by_hand)
+    if request.config:
+        await _check_config(conn, request)
     operation = await operations.request(
         conn,
         operation_id,
@@ -53,7 +53,8 @@ async def request_provisioning(
         tenant_id=request.tenant_id,
         queued=not by_hand,
     )
-    await registry.set_operation(conn, request.tenant_id, operation.id)
+    if not await registry.register(conn, request, operation_id):
+        await _take_up_again(conn, request, operation_id, exact=not by_hand)
     await audit.record(
         conn,
         actor=origin.actor,
@@ -88,12 +89,12 @@ async def _check_config(conn: Connection, request: TenantRequest) -> None:
         raise Invalid("The request is not valid; see errors.", errors=errors)
 
 
-async def _take_up_again(conn: Connection, request: TenantRequest, *, exact: bool) -> None:
-    state, stored, operation_id = await registry.lock_request(conn, request.tenant_id)
+async def _take_up_again(conn: Connection, request: TenantRequest, operation_id: UUID, *, exact: bool) -> None:
+    state, stored, last_operation_id = await registry.lock_request(conn, request.tenant_id)
     if state is State.PROVISIONING:
         raise TenantBeingProvisioned(
             f"Tenant {request.tenant_id} is being provisioned.",
-            operation=None if operation_id is None else f"/v1/operations/{operation_id}",
+            operation=None if last_operation_id is None else f"/v1/operations/{last_operation_id}",
         )
     if state is not State.FAILED:
         raise TenantExists(f"Tenant {request.tenant_id} exists and is {state}.", state=state)
@@ -103,10 +104,12 @@ async def _take_up_again(conn: Connection, request: TenantRequest, *, exact: boo
             f"Tenant {request.tenant_id} failed with another request; repeat that one to repair it.",
             state=state,
         )
-    await registry.retry(conn, request.tenant_id)
+    await registry.retry(conn, request.tenant_id, operation_id)
 
 
-async def provision(conn: Connection, claim: Claim, expected: ExpectedTenants, *, version: int, steps: Steps) -> Tenant:
+async def provision(
+    conn: Connection, claim: Claim, expected: ExpectedTenants, target: Target, *, version: int, steps: Steps
+) -> Tenant:
     """Builds the tenant and ends the operation, in the caller's one transaction.
 
     Needs expected.prepare(version). Raises CatalogueMismatch where setup_tenant() did not build what the
@@ -115,7 +118,7 @@ async def provision(conn: Connection, claim: Claim, expected: ExpectedTenants, *
     await operations.require_claim(conn, claim)
     tenant = await registry_service.require(conn, claim.operation.tenant_id or "")
     with steps.step("setup_tenant"):
-        await queries.setup_tenant(conn, tenant.tenant_id, tenant.tenant_name, tenant.created_by)
+        await queries.setup_tenant(conn, target, tenant.tenant_id, tenant.tenant_name, tenant.created_by)
     with steps.step("verify_catalogue"):
         await schema.judge_tenant(
             conn, expected, tenant_id=tenant.tenant_id, schema_name=tenant.schema_name, version=version

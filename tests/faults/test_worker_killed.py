@@ -62,7 +62,7 @@ async def _kill_at(
     await gates.shut(holder, held)
     env = environment(settings.dsn(), BF_WORKER_CONCURRENCY=str(len(held) + 4))
     async with logged("worker", env=env, log=log) as worker:
-        await waiting_for_locks(conn, len(held))
+        await gates.reached(conn, len(held))
         worker.send_signal(signal.SIGKILL)
         assert await worker.wait() == -signal.SIGKILL
     await gates.open_all(holder)

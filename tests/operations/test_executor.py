@@ -12,6 +12,7 @@ from app.operations import queries, service
 from app.operations.model import Claim, Kind
 from app.operations.service import ClaimLost, Origin, Steps
 from app.schema.expected import ExpectedTenants
+from app.schema.script import Target
 from app.settings import Settings
 from app.tenants import service as tenants
 from tests.support import oracle
@@ -254,10 +255,10 @@ async def test_a_worker_that_was_taken_over_rolls_back_the_tenant_it_built(
     stale, current = await _claim(database, operation_id), await _claim(database, operation_id)
     with pytest.raises(ClaimLost):
         async with database.transaction() as doing:
-            await tenants.provision(doing, stale, expected, version=1, steps=Steps())
+            await tenants.provision(doing, stale, expected, Target(), version=1, steps=Steps())
     assert "bf_acme_corp" not in await schemas(conn)
     async with database.transaction() as doing:
-        await tenants.provision(doing, current, expected, version=1, steps=Steps())
+        await tenants.provision(doing, current, expected, Target(), version=1, steps=Steps())
     assert "bf_acme_corp" in await schemas(conn)
 
 

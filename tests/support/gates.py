@@ -2,6 +2,8 @@
 
 import asyncpg
 
+from tests.support.polling import until
+
 # Advisory locks of two keys: this one is the tests'.
 _CLASS = 7_7_7
 
@@ -14,6 +16,9 @@ INSERT INTO bf_control.tenant_statement (version, ordinal, section, statement)
 VALUES (1, $1 * 10 + 5, 'table', format($gate$DO $do$ BEGIN
     IF {{tenant_id}} = %L THEN PERFORM pg_advisory_xact_lock_shared(%s, %s); END IF;
 END $do$$gate$, $2::text, $3::integer, $1::integer))
+"""
+_WAITING = """
+SELECT count(*) FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = $1::integer::oid AND NOT l.granted
 """
 
 
@@ -36,6 +41,16 @@ async def install(conn: asyncpg.Connection, points: dict[str, int]) -> None:
 async def shut(conn: asyncpg.Connection, points: dict[str, int]) -> None:
     for point in points.values():
         await conn.execute("SELECT pg_advisory_lock($1::integer, $2::integer)", _CLASS, point)
+
+
+async def reached(conn: asyncpg.Connection, count: int) -> None:
+    """Until so many tenants wait at their gates."""
+
+    async def look() -> bool:
+        waiting: int = await conn.fetchval(_WAITING, _CLASS)
+        return waiting == count
+
+    await until(look, what=f"the arrival of {count} tenants at their gates")
 
 
 async def open_all(conn: asyncpg.Connection) -> None:
