@@ -12,6 +12,7 @@ _QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "pgqueuer", "a
 
 def configure(level: str, *, log_format: str = "auto") -> None:
     """To standard error: JSON lines, or coloured ones where `auto` finds a terminal. `level` as BF_LOG_LEVEL."""
+    # Plain tracebacks: the rich ones show local variables, and with them a DSN or a key.
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -20,7 +21,7 @@ def configure(level: str, *, log_format: str = "auto") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -1,7 +1,7 @@
 """A libpq URL as asyncpg's arguments."""
 
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 # libpq's parameters that asyncpg would send to the server as settings, which the server refuses. They
 # tune libpq's own sockets and have no counterpart here.
@@ -15,6 +15,7 @@ _LIBPQ_ONLY: Final = frozenset(
 )  # fmt: skip
 # Ignoring these would be less secure than what the URL asks for.
 _REFUSED_VALUES: Final = {"channel_binding": "require", "gssencmode": "require"}
+_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SCHEMES: Final = frozenset({"postgresql", "postgres"})
 
 
@@ -22,18 +23,21 @@ def connect_arguments(dsn: str, *, application_name: str) -> dict[str, Any]:
     """Keyword arguments for asyncpg.connect() and create_pool().
 
     `connect_timeout` (seconds) becomes asyncpg's `timeout`; `options` and `application_name` go to the
-    server. SQLAlchemy's `postgresql+driver://` is taken too. Raises ValueError for any other scheme and
-    for a demand (`channel_binding=require`) that asyncpg cannot meet.
+    server. SQLAlchemy's `postgresql+driver://` is taken too. Raises ValueError for any other scheme, for
+    what is no port or sslmode, and for a demand (`channel_binding=require`) that asyncpg cannot meet.
     """
     parts = urlsplit(dsn)
     scheme = parts.scheme.partition("+")[0]
     if scheme not in _SCHEMES:
         raise ValueError("DATABASE_URL must look like postgresql://user:password@host:port/database")
+    _port(parts)
     arguments: dict[str, Any] = {"server_settings": {"application_name": application_name}}
     kept = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if _REFUSED_VALUES.get(name) == value:
             raise ValueError(f"{name}={value} is not supported by the asyncpg driver")
+        if name == "sslmode" and value not in _SSL_MODES:
+            raise ValueError(f"sslmode={value} is none of {', '.join(_SSL_MODES)}")
         if name == "connect_timeout":
             arguments["timeout"] = _seconds(value)
         elif name == "application_name":
@@ -42,6 +46,16 @@ def connect_arguments(dsn: str, *, application_name: str) -> dict[str, Any]:
             kept.append((name, value))
     arguments["dsn"] = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(kept), ""))
     return arguments
+
+
+def _port(parts: SplitResult) -> None:
+    """Raises ValueError for what is no port; several hosts (libpq: `h1:1,h2:2`) are asyncpg's to read."""
+    if "," in parts.netloc:
+        return
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("the port in DATABASE_URL is not a number from 0 to 65535") from None
 
 
 def _seconds(value: str) -> float:
