@@ -92,6 +92,11 @@ class Transient(DatabaseError):
     code = "database_busy"
     title = "The database is busy"
 
+    @property
+    def connection_lost(self) -> bool:
+        """It was the connection, or the server, that went away."""
+        return self.sqlstate.startswith(("08", "57P"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:

@@ -4,11 +4,11 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from app.apikeys.service import Keys
 from app.dashboard import routes as dashboard
@@ -21,6 +21,7 @@ from app.http import auth, problem
 from app.http.context import RequestContext
 from app.http.dependencies import HttpServices
 from app.http.pagination import PageTokens
+from app.http.query import refuse_unknown_query
 from app.log import logger
 from app.operations import routes as operations
 from app.operations.schemas import ProblemOut
@@ -40,6 +41,13 @@ class Services(HttpServices):
     """Everything the routes of this process share."""
 
     waiter: Waiter
+    worker: Worker | None
+
+    def release(self) -> None:
+        """The process is about to stop: nobody waits any longer, and no new job is taken."""
+        self.waiter.release()
+        if self.worker is not None:
+            self.worker.stop()
 
 
 def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
@@ -55,7 +63,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     for router in (schema.router, tenants.router, operations.router, health.router, dashboard.router):
-        app.include_router(router, max_body_size=MAX_BODY)
+        app.include_router(router, max_body_size=MAX_BODY, dependencies=[Depends(refuse_unknown_query)])
     app.add_middleware(RequestContext, max_body_size=MAX_BODY)
     problem.install(app)
     auth.require_declared_roles(app)
@@ -90,27 +98,35 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         direct = settings.direct_database_url is None
         database = Database(
-            settings.dsn(), max_size=settings.db_pool_max, application_name="bf-admin api", statement_cache=direct
+            settings.dsn(),
+            max_size=settings.db_pool_max,
+            application_name="bf-admin api",
+            statement_cache=direct,
+            # A request waits for nobody's lock longer than a client should wait for a 503. PgBouncer takes no
+            # such setting at connection time.
+            server_settings={"lock_timeout": "2s"} if direct else None,
+            command_timeout=10.0,
         )
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
+        readiness = Readiness()
         services = Services(
             database=database,
             keys=Keys(settings.api_key_pepper.get_secret_value()),
             page_tokens=PageTokens.of(settings.api_key_pepper.get_secret_value()),
             waiter=Waiter(database, settings.direct_dsn()),
-            readiness=Readiness(),
+            readiness=readiness,
+            worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services
         async with database, ddl:
             services.waiter.start()
             tasks = [asyncio.create_task(_prepare(settings, services, ddl), name="prepare")]
-            worker = Worker(settings, ddl, services.readiness) if with_worker else None
-            if worker is not None:
-                tasks.append(asyncio.create_task(worker.run(), name="worker"))
+            if services.worker is not None:
+                tasks.append(asyncio.create_task(services.worker.run(), name="worker"))
             try:
                 yield
             finally:
-                await _stop(services, worker, tasks)
+                await _stop(services, tasks)
 
     return lifespan
 
@@ -132,13 +148,11 @@ async def _prepare(settings: Settings, services: Services, ddl: Database) -> Non
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _stop(services: Services, worker: Worker | None, tasks: list[asyncio.Task[None]]) -> None:
-    await services.waiter.stop()
+async def _stop(services: Services, tasks: list[asyncio.Task[None]]) -> None:
+    services.release()
     preparing, *working = tasks
     preparing.cancel()
-    if worker is not None:
-        worker.stop()
-    for task in working:
-        await task
-    with suppress(asyncio.CancelledError):
-        await preparing
+    ended = await asyncio.gather(services.waiter.stop(), preparing, *working, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception) and error is not services.readiness.failure:
+            _log.error("stopped_with_an_error", exc_info=error)

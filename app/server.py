@@ -46,7 +46,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         services: Services | None = getattr(self._app.state, "services", None)
         if services is not None:
-            services.waiter.release()
+            services.release()
         super().handle_exit(sig, frame)
 
     async def run_until_signal(self) -> None:

@@ -11,6 +11,7 @@ from app.errors import AppError, DatabaseError
 from app.http import queries as idempotency
 from app.jobs.runner import Runner
 from app.log import logger
+from app.operations import queries as operation_queries
 from app.operations import service as operations
 from app.operations.executor import Executor, Handler
 from app.operations.model import Kind
@@ -72,6 +73,7 @@ class Worker:
                 async with self._database.transaction() as conn:
                     found = await operations.requeue_lost(conn)
                     await idempotency.forget_old(conn)
+                    await operation_queries.forget_old(conn)
                 if found:
                     _log.warning("operations_requeued", count=found)
             except AppError as error:

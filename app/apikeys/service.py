@@ -80,7 +80,10 @@ class Keys:
 
         The same key after every restart. Raises Invalid where the file holds something else.
         """
-        key = _read_or_make(path)
+        try:
+            key = _read_or_make(path)
+        except OSError as error:
+            raise Invalid(f"The bootstrap admin key cannot be kept in {path}: {error.strerror}.") from error
         match = _KEY.fullmatch(key)
         if match is None:
             raise Invalid(f"{path} does not hold an API key; remove it to have a new one made.")

@@ -66,7 +66,9 @@ def up(
 
 async def _up(loaded: Settings, *, port: int, started: Callable[[], None]) -> None:
     async with database(loaded) as db:
-        await upgrading.run(db, files.migrations(), files.target(loaded))
+        outcome = await upgrading.run(db, files.migrations(), files.target(loaded))
+    for warning in (*outcome.warnings, *(f"{tenant_id}: {why}" for tenant_id, why in outcome.failed.items())):
+        typer.echo(f"warning: {warning}", err=True)
     await _serve(loaded, host="127.0.0.1", port=port, with_worker=True, started=started)
 
 

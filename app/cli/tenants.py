@@ -81,7 +81,7 @@ async def _create(loaded: Settings, request: TenantRequest) -> Tenant:
             claim = await operations.claim(conn, operation.id)
             if claim is None:
                 raise AppError("The operation that was just stored is not there.")
-            return await service.provision(conn, claim, expected, files.target(loaded), version=version, steps=Steps())
+            return await service.provision(conn, claim, expected, files.target(loaded), steps=Steps())
 
 
 def list_tenants(as_json: Json = False) -> None:

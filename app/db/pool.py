@@ -28,7 +28,8 @@ _log = logger(__name__)
 class Database:
     """A pool that connects when it is needed, so that a process can start before its database does.
 
-    `acquire_timeout` is in seconds and bounds connecting as well as waiting for a free connection.
+    `acquire_timeout` is in seconds and bounds connecting as well as waiting for a free connection;
+    `command_timeout` bounds each statement, for where the server no longer answers.
     `statement_cache` must be off behind PgBouncer in transaction mode.
     """
 
@@ -41,9 +42,11 @@ class Database:
         acquire_timeout: float = 1.5,
         statement_cache: bool = True,
         server_settings: dict[str, str] | None = None,
+        command_timeout: float | None = None,
     ) -> None:
         self._arguments = connect_arguments(dsn, application_name=application_name)
         self._arguments["server_settings"].update(server_settings or {})
+        self._arguments["command_timeout"] = command_timeout
         self._max_size = max_size
         self._acquire_timeout = acquire_timeout
         self._statement_cache_size = 100 if statement_cache else 0
@@ -111,7 +114,7 @@ class Database:
             if unreachable(error):
                 _log.warning("database_unreachable", error=type(error).__name__, reason=str(error))
                 raise no_connection() from error
-            raise
+            raise translate(error) or error from error
         try:
             yield conn
         except Exception as error:

@@ -16,14 +16,13 @@ class Starting(Unavailable):
 
 
 class Readiness:
-    """Ready once prepare() has succeeded; `reason` says what is waited for until then.
+    """Ready once prepare() has succeeded. What is waited for until then is in the log: strangers see this.
 
     `failure` is what no waiting helps: the process is about to end.
     """
 
     def __init__(self) -> None:
         self._ready = asyncio.Event()
-        self.reason = "The service is starting."
         self.failure: AppError | None = None
 
     @property
@@ -33,7 +32,7 @@ class Readiness:
     def require(self) -> None:
         """Raises Starting until ready."""
         if not self.ready:
-            raise Starting(f"The service is not ready: {self.reason}")
+            raise Starting("The service is not ready yet: its database is away, or its schema is not there.")
 
     async def wait(self) -> None:
         await self._ready.wait()
@@ -60,10 +59,13 @@ class Readiness:
                 _log.info("ready")
             except (Unavailable, Transient, PrivilegeMissing) as error:
                 attempt += 1
-                self.reason = error.detail
                 pause = 0.2 + backoff(attempt, base=0.2, cap=3.0)
                 _log.warning("not_ready", reason=error.detail, again_in=round(pause, 1))
                 await asyncio.sleep(pause)
             except AppError as error:
-                self.reason, self.failure = error.detail, error
+                self.failure = error
                 raise
+            except Exception as error:
+                _log.exception("cannot_start")
+                self.failure = AppError(f"{type(error).__name__}: {error}")
+                raise self.failure from error

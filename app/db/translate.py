@@ -7,7 +7,8 @@ import asyncpg
 from app.errors import AppError, DatabaseError, PrivilegeMissing, Transient, Unavailable
 
 # The same statement may succeed later: serialization failure, deadlock, lock not available, a full lock
-# table or too many connections (class 53), a server that shuts down or starts (57P0x).
+# table or too many connections (class 53), a server that shuts down or starts (57P01 to 57P03), a
+# transaction that idled too long (25P03).
 _TRANSIENT: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "25P03"})
 _TRANSIENT_CLASSES: Final = frozenset({"08", "53"})
 # No connection at all: the database is away, full, not ours, or the password is wrong.
@@ -40,6 +41,8 @@ def translate(error: BaseException, *, closed: bool = True) -> AppError | None:
     """
     if isinstance(error, asyncpg.PostgresError):
         return _of_sqlstate(error)
+    if isinstance(error, TimeoutError):
+        return Transient("The database did not answer in time.", sqlstate="08006")
     if closed and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | ConnectionError):
         return Transient("The connection to the database was lost.", sqlstate="08006")
     return None
@@ -51,6 +54,8 @@ def _of_sqlstate(error: asyncpg.PostgresError) -> AppError:
     hint = getattr(error, "hint", None)
     if sqlstate == "2BP01":  # of several objects, only the detail names the one that is needed, and by what
         message = ". ".join(part for part in (message, getattr(error, "detail", None)) if part)
+    if sqlstate in {"42P01", "3F000"} and ("bf_control" in message or "bf_queue" in message):
+        return Unavailable("The service's schema is not installed; start the service again, or run bf-admin upgrade.")
     if sqlstate in _TRANSIENT or sqlstate[:2] in _TRANSIENT_CLASSES:
         return Transient(message, sqlstate=sqlstate, hint=hint)
     if sqlstate == "42501":

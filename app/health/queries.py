@@ -2,8 +2,9 @@
 
 from app.db.pool import Connection
 
-_SERVER_VERSION = "SHOW server_version"
+_INSTALLED = "SELECT to_regclass('bf_control.api_key') IS NOT NULL"
 
 
-async def server_version(conn: Connection) -> str:
-    return str(await conn.fetchval(_SERVER_VERSION))
+async def installed(conn: Connection) -> bool:
+    """Whether the service's own schema is there."""
+    return bool(await conn.fetchval(_INSTALLED))

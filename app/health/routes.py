@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.db.pool import Connection, Database
+from app.db.pool import Database
 from app.db.readiness import Readiness
 from app.errors import AppError
 from app.health import queries
@@ -27,7 +27,7 @@ async def livez() -> Health:
 async def readyz(request: Request, response: Response) -> Health:
     """Ready: its own schema is in place, and the database answers."""
     readiness: Readiness = request.app.state.services.readiness
-    checks = {"startup": Check(status="pass") if readiness.ready else Check(status="fail", reason=readiness.reason)}
+    checks = {"startup": Check(status="pass") if readiness.ready else Check(status="fail", reason="starting")}
     checks["database"] = await _database(request.app.state.services.database)
     failed = any(check.status == "fail" for check in checks.values())
     if failed:
@@ -39,10 +39,7 @@ async def readyz(request: Request, response: Response) -> Health:
 async def _database(database: Database) -> Check:
     try:
         async with database.connection() as conn:
-            return Check(status="pass", observed=await _version(conn))
+            installed = await queries.installed(conn)
+            return Check(status="pass") if installed else Check(status="fail", reason="schema_not_installed")
     except AppError as error:
-        return Check(status="fail", reason=error.detail)
-
-
-async def _version(conn: Connection) -> str:
-    return await queries.server_version(conn)
+        return Check(status="fail", reason=error.code)

@@ -46,6 +46,8 @@ class RequireRole:
         actor = await _authenticate(request, bearer.credentials if bearer else header)
         if not actor.role.includes(self.role):
             raise Denied(f"This call needs the role {self.role}; the key's is {actor.role}.")
+        if actor.tenant_id is not None:
+            raise Denied(f"The key is for tenant {actor.tenant_id} alone; this call is not.")
         return actor
 
 

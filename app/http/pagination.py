@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from app.errors import BadRequest
@@ -59,6 +60,8 @@ class PageTokens:
             if not hmac.compare_digest(signature, self._sign(payload)):
                 raise InvalidPageToken("The page token is not one of ours.")
             digest, value, last_id = json.loads(payload)
+            if not (isinstance(value, str) and isinstance(last_id, str)):
+                raise InvalidPageToken("The page token is not one of ours.")
         except ValueError:
             raise InvalidPageToken("The page token is not one of ours.") from None
         if digest != _digest(query):
@@ -67,6 +70,14 @@ class PageTokens:
 
     def _sign(self, payload: bytes) -> bytes:
         return hmac.digest(self.key, payload, "sha256")[:_SIGNATURE_BYTES]
+
+
+def require_timestamp(value: str) -> None:
+    """Raises InvalidPageToken for what PostgreSQL would not read as a time."""
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise InvalidPageToken("The page token is not one of ours.") from None
 
 
 def _digest(query: Mapping[str, Any]) -> str:

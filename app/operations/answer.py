@@ -1,5 +1,6 @@
 """How a request for long work is answered: at once with 202, or, if it prefers, when the work is done."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -7,12 +8,16 @@ from uuid import UUID, uuid4
 from fastapi import Depends, Request
 
 from app.db.pool import Connection, Database
+from app.errors import AppError
 from app.http.auth import Actor
 from app.http.idempotency import Answer, IdempotentCall, replayed, with_headers
+from app.log import logger
 from app.operations.model import Operation, Status
 from app.operations.schemas import OperationOut
 from app.operations.service import Origin
 from app.operations.waiter import Waiter
+
+_log = logger(__name__)
 
 
 def _waiter(request: Request) -> Waiter:
@@ -59,14 +64,33 @@ async def start(
         answer = await call.once(database, lambda conn: request(conn, operation_id))
         if wait is None or replayed(answer) or answer.status != 202:
             return answer
-        # A request may join an operation that was under way already.
-        joined = UUID(answer.body["id"])
-        if joined != operation_id:
-            with waiter.registered(joined) as other:
-                operation = await waiter.wait(joined, other, seconds=wait)
-        else:
-            operation = await waiter.wait(operation_id, event, seconds=wait)
+        try:
+            return await _waited(database, waiter, call, answer, event, wait=wait, own=operation_id, finished=finished)
+        except AppError as error:
+            # The work is stored, and 503 would say that it is not: the 202 in hand is the truth.
+            _log.warning("wait_cut_short", reason=error.detail)
+            return with_headers(answer, Preference_Applied=f"wait={wait}")
+
+
+async def _waited(
+    database: Database,
+    waiter: Waiter,
+    call: IdempotentCall,
+    answer: Answer,
+    event: asyncio.Event,
+    *,
+    wait: int,
+    own: UUID,
+    finished: Callable[[Connection, Operation], Awaitable[Answer]],
+) -> Answer:
     applied = {"Preference_Applied": f"wait={wait}"}
+    # A request may have joined an operation that was under way already.
+    joined = UUID(answer.body["id"])
+    if joined != own:
+        with waiter.registered(joined) as other:
+            operation = await waiter.wait(joined, other, seconds=wait)
+    else:
+        operation = await waiter.wait(own, event, seconds=wait)
     if operation is None:
         return with_headers(answer, **applied)
     if operation.status is not Status.SUCCEEDED:

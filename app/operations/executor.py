@@ -19,6 +19,13 @@ from app.operations.service import ClaimLost, Steps
 
 _log = logger(__name__)
 MAX_ATTEMPTS: Final = 5
+# Whatever ends each worker that takes an operation up, or its database, must not do so for ever.
+MAX_CLAIMS: Final = 50
+
+
+class GaveUp(AppError):
+    code = "gave_up"
+    title = "No worker could end the operation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +69,10 @@ class Executor:
         with structlog.contextvars.bound_contextvars(
             operation_id=str(operation.id), request_id=operation.request_id, tenant_id=operation.tenant_id
         ):
-            await self._run(Work(claim=claim))
+            if operation.attempts > MAX_CLAIMS:
+                await self._fail(Work(claim=claim), GaveUp(f"{MAX_CLAIMS} workers began this and none ended it."))
+            else:
+                await self._run(Work(claim=claim))
 
     async def _run(self, work: Work) -> None:
         operation = work.claim.operation

@@ -20,6 +20,7 @@ SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempt
        error, actor, request_id, traceparent
   FROM bf_control.operation WHERE id = $1
 """
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('bf_operation ' || $1::text, 0))"
 _UNFINISHED_OF_KIND = """
 SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
        error, actor, request_id, traceparent
@@ -33,7 +34,7 @@ UPDATE bf_control.operation
    SET status = 'running', claim_token = gen_random_uuid(), attempts = attempts + 1,
        started_at = coalesce(started_at, clock_timestamp())
   FROM (SELECT set_config('synchronous_commit', 'off', true)) AS no_wait
- WHERE id = $1 AND status IN ('queued', 'running')
+ WHERE id = $1 AND status IN ('queued', 'running') AND kind = ANY ($2::text[])
 RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
           error, actor, request_id, traceparent, claim_token
 """
@@ -58,6 +59,17 @@ SELECT o.id FROM bf_control.operation o
  ORDER BY o.created_at LIMIT 100
 """
 
+_FORGET_OPERATIONS = """
+DELETE FROM bf_control.operation WHERE id IN (
+    SELECT id FROM bf_control.operation
+     WHERE finished_at IS NOT NULL AND created_at < now() - interval '30 days' ORDER BY created_at LIMIT 1000)
+"""
+_FORGET_JOBS = """
+DELETE FROM bf_queue.pgqueuer_log WHERE id IN (
+    SELECT id FROM bf_queue.pgqueuer_log
+     WHERE aggregated AND created < now() - interval '7 days' ORDER BY created LIMIT 1000)
+"""
+
 
 async def insert(
     conn: Connection,
@@ -80,14 +92,15 @@ async def get(conn: Connection, operation_id: UUID) -> Operation | None:
 
 
 async def unfinished(conn: Connection, kind: Kind) -> Operation | None:
-    """The oldest of the kind that is queued or running."""
+    """The oldest of the kind that is queued or running; nobody else asks until the transaction ends."""
+    await conn.execute(_ONE_AT_A_TIME, kind)
     row = await conn.fetchrow(_UNFINISHED_OF_KIND, kind)
     return None if row is None else _operation(row)
 
 
 async def claim(conn: Connection, operation_id: UUID) -> Claim | None:
-    """None where it is finished, or gone."""
-    row = await conn.fetchrow(_CLAIM, operation_id)
+    """None where it is finished, gone, or of a kind that only a newer release knows."""
+    row = await conn.fetchrow(_CLAIM, operation_id, list(Kind))
     return None if row is None else Claim(operation=_operation(row), token=row["claim_token"])
 
 
@@ -122,6 +135,12 @@ async def finish(
 async def release(conn: Connection, held: Claim) -> bool:
     """Back to queued, for another try; False where the claim has been lost."""
     return await conn.fetchrow(_RELEASE, held.operation.id, held.token) is not None
+
+
+async def forget_old(conn: Connection) -> None:
+    """Finished operations are kept for 30 days, what the queue logged of its jobs for 7; a thousand at a time."""
+    await conn.execute(_FORGET_OPERATIONS)
+    await conn.execute(_FORGET_JOBS)
 
 
 async def lost(conn: Connection) -> list[UUID]:

@@ -42,7 +42,7 @@ SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_
   FROM bf_control.tenant
  WHERE CASE WHEN $1::text IS NULL THEN state <> 'deleted' ELSE state = $1 END
    AND ($2::text IS NULL OR subscription_tier = $2)
-   AND ($3::text IS NULL OR strpos(lower(tenant_id || ' ' || tenant_name), $3) > 0)
+   AND ($3::text IS NULL OR strpos(tenant_id, $3) > 0 OR strpos(lower(tenant_name), $3) > 0)
 """
 _BEYOND: Final[dict[OrderBy, str]] = {
     "id": "AND ($4::text IS NULL OR tenant_id > $5) ORDER BY tenant_id LIMIT $6",

@@ -122,7 +122,8 @@ async def _drop(database: Database, target: Target, down: Down, outcome: Outcome
             return
         if await queries.lock_registry(conn):
             raise Conflict("A tenant was made meanwhile: stop the service, and run the downgrade again.")
-        await _execute(conn, script.drop_shared(down, target))
+        if await conn.fetchval(script.SHARED_EXISTS):
+            await _execute(conn, script.drop_shared(down, target))
         await _execute(conn, script.drop_control(down))
         for row in await conn.fetch(script.fill_downgrade(downgrade_sql.ROLES, target, down)):
             reason = row["reason"] or await _drop_role(conn, row["role_name"])

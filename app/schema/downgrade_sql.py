@@ -33,7 +33,8 @@ WITH ours AS MATERIALIZED (
     SELECT n.oid, n.nspname::text AS schema_name, t.tenant_id::text AS tenant_id
       FROM pg_namespace n
       LEFT JOIN bf_control.tenant t ON t.schema_name = n.nspname AND t.schema_version IS NOT NULL
-     WHERE t.tenant_id IS NOT NULL OR n.nspname IN ('bf_control', 'bf_queue', {{shared|literal}})
+     WHERE t.tenant_id IS NOT NULL OR n.nspname IN ('bf_control', 'bf_queue')
+        OR (n.nspname = {{shared|literal}} AND EXISTS (SELECT FROM bf_control.migration WHERE layer = 'shared'))
 ), own AS (
     SELECT s.key AS schema_name, n.name
       FROM jsonb_each({{own|literal}}::jsonb) AS s(key, names)

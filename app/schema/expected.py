@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.db.pool import Connection, Database
+from app.errors import Transient
 from app.schema import catalogue, queries
 from app.schema.script import Migration
 
@@ -48,9 +49,14 @@ class ExpectedTenants:
     ) -> catalogue.Difference:
         """What the catalogue, as this transaction sees it, has otherwise than it must. Needs prepare(version).
 
+        Raises Transient where that was another version: an upgrade has come in between.
+
         Leaves search_path at pg_catalog until the transaction ends.
         """
-        expected = self._blueprints[version].of(tenant_id=tenant_id, schema_name=schema_name)
+        blueprint = self._blueprints.get(version)
+        if blueprint is None:
+            raise Transient("Another version of the schema arrived meanwhile.", sqlstate="40001")
+        expected = blueprint.of(tenant_id=tenant_id, schema_name=schema_name)
         actual = await catalogue.read(conn, schema_name)
         return catalogue.compare(expected=expected, actual=actual or ())
 

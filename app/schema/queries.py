@@ -12,7 +12,6 @@ from app.db.pool import Connection
 
 _INSTALLED = "SELECT to_regclass('bf_control.migration') IS NOT NULL"
 _LEDGER = "SELECT layer, version, name, checksum, applied_at FROM bf_control.migration ORDER BY layer, version"
-_SETTINGS = "SELECT name, value FROM bf_control.setting"
 _CHECK_RELEASE = "SELECT bf_control.check_release($1::jsonb)"
 _SPREAD = """
 SELECT schema_version, count(*) AS tenants FROM bf_control.tenant
@@ -94,11 +93,6 @@ async def installed(conn: Connection) -> bool:
 
 async def ledger(conn: Connection) -> list[Applied]:
     return [Applied(**dict(row)) for row in await conn.fetch(_LEDGER)]
-
-
-async def settings(conn: Connection) -> dict[str, str]:
-    """Empty until the shared schema is installed."""
-    return {row["name"]: row["value"] for row in await conn.fetch(_SETTINGS)}
 
 
 async def check_release(conn: Connection, wanted: dict[str, str]) -> None:

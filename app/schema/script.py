@@ -180,8 +180,12 @@ def render(migration: Migration, target: Target) -> tuple[str, ...]:
 
 
 def _loading(migration: Migration) -> tuple[str, ...]:
-    """A tenant file is loaded, statement by statement, into the table that setup_tenant() reads."""
-    return tuple(
+    """A tenant file is loaded, statement by statement, into the table that setup_tenant() reads.
+
+    The lock waits for tenants that are being built: the upgrade that follows must see them.
+    """
+    lock = "LOCK TABLE bf_control.tenant_statement IN ACCESS EXCLUSIVE MODE"
+    return lock, *(
         "INSERT INTO bf_control.tenant_statement (version, ordinal, section, statement) VALUES "
         f"({migration.version}, {ordinal}, {quote_literal(statement.section)}, {quote_literal(statement.text)})"
         for ordinal, statement in enumerate(migration.statements, start=1)
@@ -262,6 +266,8 @@ def is_pending(migration: Migration) -> str:
     )
 
 
+# Only after LEDGER_EXISTS. A schema of the shared one's name that no migration of ours made is not ours.
+SHARED_EXISTS: Final = "SELECT EXISTS (SELECT FROM bf_control.migration WHERE layer = 'shared')"
 LEDGER_EXISTS: Final = "SELECT to_regclass('bf_control.migration') IS NOT NULL"
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from app.db.pool import Database
-from app.errors import AppError, DatabaseError, PrivilegeMissing, Transient
 from app.schema import service, upgrade
 from app.schema.script import Migration, Target
 
@@ -20,8 +19,3 @@ async def prepare(database: Database, migrations: Sequence[Migration], target: T
         await upgrade.run(database, migrations, target, layers=("control",))
     async with database.connection() as conn:
         await service.require_settings(conn, target)
-
-
-def fatal(error: AppError) -> bool:
-    """Whether a start that met `error` should end: neither time nor another process mends it."""
-    return isinstance(error, DatabaseError) and not isinstance(error, Transient | PrivilegeMissing)

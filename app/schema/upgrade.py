@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from app.db.pool import Database
 from app.db.retry import retrying
-from app.errors import AppError
+from app.errors import AppError, Transient, Unavailable
 from app.log import logger
 from app.schema import queries, script, service
 from app.schema.expected import ExpectedTenants
@@ -89,15 +89,19 @@ async def _outdated(database: Database) -> AsyncIterator[str]:
 
 async def _bring_along(database: Database, expected: ExpectedTenants, tenant_id: str, outcome: Outcome) -> None:
     async def once() -> None:
+        async with database.connection() as conn:
+            latest = await service.require_shared(conn)
+        await expected.prepare(latest)
         async with database.transaction() as conn:
             await service.upgrade_tenant(conn, expected, tenant_id)
 
     try:
-        async with database.connection() as conn:
-            latest = await service.require_shared(conn)
-        await expected.prepare(latest)
         await retrying(once)
+    except Unavailable:
+        raise  # no tenant's failure: the database is away, and the whole upgrade is tried again
     except AppError as error:
+        if isinstance(error, Transient) and error.connection_lost:
+            raise
         _log.warning("tenant_upgrade_failed", tenant_id=tenant_id, reason=error.detail)
         outcome.failed[tenant_id] = error.detail
     else:

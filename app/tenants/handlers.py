@@ -22,7 +22,7 @@ class ProvisionHandler:
             version = await schema.require_shared(conn)
         await self.expected.prepare(version)
         async with self.database.transaction() as conn:
-            await service.provision(conn, work.claim, self.expected, self.target, version=version, steps=work.steps)
+            await service.provision(conn, work.claim, self.expected, self.target, steps=work.steps)
 
     async def failed(self, conn: Connection, work: Work, problem: Problem) -> None:
         await service.provisioning_failed(conn, work.claim, problem.as_json())

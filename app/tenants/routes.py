@@ -83,6 +83,8 @@ async def list_tenants(
     query = {"state": state, "tier": tier, "q": q, "order_by": order_by}
     size = pagination.page_size(page_size)
     after = tokens.read(page_token, query)
+    if after is not None and order_by.endswith("created_at"):
+        pagination.require_timestamp(after[0])
     wanted = TenantFilter(state=state, tier=tier, contains=q, order_by=order_by)
     async with db.connection() as conn:
         tenants, following = await registry.page(conn, wanted, after=after, size=size)

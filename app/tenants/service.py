@@ -108,24 +108,27 @@ async def _take_up_again(conn: Connection, request: TenantRequest, operation_id:
 
 
 async def provision(
-    conn: Connection, claim: Claim, expected: ExpectedTenants, target: Target, *, version: int, steps: Steps
+    conn: Connection, claim: Claim, expected: ExpectedTenants, target: Target, *, steps: Steps
 ) -> Tenant:
     """Builds the tenant and ends the operation, in the caller's one transaction.
 
-    Needs expected.prepare(version). Raises CatalogueMismatch where setup_tenant() did not build what the
-    files say, ClaimLost where another worker has taken over: either way all of it rolls back.
+    Needs expected.prepare() of the latest version, and raises Transient where that has changed since. Raises
+    CatalogueMismatch where setup_tenant() did not build what the files say, ClaimLost where another worker
+    has taken over. Whatever it raises, all of it rolls back.
     """
     await operations.require_claim(conn, claim)
+    await queries.set_origin(conn, claim.operation.actor)
     tenant = await registry_service.require(conn, claim.operation.tenant_id or "")
     with steps.step("setup_tenant"):
         await queries.setup_tenant(conn, target, tenant.tenant_id, tenant.tenant_name, tenant.created_by)
     with steps.step("verify_catalogue"):
+        tenant = await registry_service.require(conn, tenant.tenant_id)
+        version = tenant.schema_version
+        if tenant.state is not State.ACTIVE or version is None:
+            raise CatalogueMismatch(f"setup_tenant() left tenant {tenant.tenant_id} {tenant.state}.")
         await schema.judge_tenant(
             conn, expected, tenant_id=tenant.tenant_id, schema_name=tenant.schema_name, version=version
         )
-        tenant = await registry_service.require(conn, tenant.tenant_id)
-        if tenant.state is not State.ACTIVE or tenant.schema_version != version:
-            raise CatalogueMismatch(f"setup_tenant() left tenant {tenant.tenant_id} {tenant.state}.")
     await operations.succeed(
         conn, claim, result={"tenant_id": tenant.tenant_id, "schema_version": version}, steps=steps
     )

@@ -168,7 +168,7 @@ BEGIN
                     USING DETAIL = 'Usage, backup and purge read as this role and will be refused.',
                           HINT = format('As a superuser: GRANT %I TO %I;', role_name, current_user);
                 RETURN false;
-            WHEN internal_error THEN
+            WHEN internal_error OR unique_violation THEN
                 attempts := attempts + 1;
                 IF attempts = 10 THEN
                     RAISE;
@@ -258,8 +258,8 @@ CREATE FUNCTION bf_control.render_statement(
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT replace(replace(replace(replace(
-               regexp_replace(statement, '\{\{index \w+\}\}', coalesce(quote_ident(
-                   'idx_' || tenant_id || '_' || substring(statement from '\{\{index (\w+)\}\}')), '')),
+               regexp_replace(statement, '[{][{]index [a-z0-9_]+[}][}]', coalesce(quote_ident(
+                   'idx_' || tenant_id || '_' || substring(statement from '[{][{]index ([a-z0-9_]+)[}][}]')), '')),
                '{{schema}}', quote_ident(schema_name)),
                '{{app_role}}', quote_ident(app_role)),
                '{{audit_role}}', quote_ident(audit_role)),
@@ -344,11 +344,12 @@ CREATE TABLE bf_control.tenant_config_history (
 
 CREATE INDEX tenant_config_history_tenant_idx ON bf_control.tenant_config_history (tenant_id, id);
 
--- Whether an object anywhere in the document has a key that names a credential.
+-- Whether an object anywhere in the document has a key that names a credential, or a URL with a password.
 CREATE FUNCTION bf_control.holds_credentials(document jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT jsonb_path_exists(document, 'strict $.** ? (@.type() == "object").keyvalue().key ? (@ like_regex "(^|_)(password|passwd|secret|token|api_?key|access_?key|private_?key|credentials?)$" flag "i")')
+    SELECT jsonb_path_exists(document, 'strict $.** ? (@.type() == "object").keyvalue().key ? (@ like_regex "(password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)$" flag "i")')
+        OR jsonb_path_exists(document, 'strict $.** ? (@ like_regex "://[^/@]*:[^/@]*@")')
 $function$;
 
 CREATE FUNCTION bf_control.is_currency(code text) RETURNS boolean

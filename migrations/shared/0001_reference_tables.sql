@@ -149,6 +149,7 @@ CREATE POLICY audit_access_tenant_config ON {{shared}}.tenant_config FOR SELECT 
 
 ALTER TABLE {{shared}}.budget_templates ENABLE ROW LEVEL SECURITY;
 
+-- Any session may put any name into its context, 'shared' too: system templates are nobody's to change.
 CREATE POLICY tenant_read_budget_templates ON {{shared}}.budget_templates FOR SELECT TO {{app_role}}
     USING (is_public
            OR owner_tenant_id = current_setting('app.current_tenant', true)
@@ -158,11 +159,11 @@ CREATE POLICY tenant_insert_budget_templates ON {{shared}}.budget_templates FOR 
     WITH CHECK (owner_tenant_id = current_setting('app.current_tenant', true));
 
 CREATE POLICY tenant_update_budget_templates ON {{shared}}.budget_templates FOR UPDATE TO {{app_role}}
-    USING (owner_tenant_id = current_setting('app.current_tenant', true))
+    USING (owner_tenant_id = current_setting('app.current_tenant', true) AND is_system IS NOT TRUE)
     WITH CHECK (owner_tenant_id = current_setting('app.current_tenant', true));
 
 CREATE POLICY tenant_delete_budget_templates ON {{shared}}.budget_templates FOR DELETE TO {{app_role}}
-    USING (owner_tenant_id = current_setting('app.current_tenant', true));
+    USING (owner_tenant_id = current_setting('app.current_tenant', true) AND is_system IS NOT TRUE);
 
 CREATE POLICY audit_access_budget_templates ON {{shared}}.budget_templates FOR SELECT TO {{audit_role}}
     USING (true);

@@ -130,7 +130,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     FOR policy IN
-        SELECT regexp_match(s.statement, '^CREATE POLICY (\w+) ON (\w+)') FROM bf_control.tenant_statement s
+        SELECT regexp_match(s.statement, '^CREATE POLICY ([a-z0-9_]+) ON ([a-z0-9_]+)') FROM bf_control.tenant_statement s
          WHERE s.section = 'rls' AND s.version <= registered.schema_version AND s.statement LIKE 'CREATE POLICY %'
     LOOP
         EXECUTE format('DROP POLICY IF EXISTS %I ON %I.%I', policy[1], registered.schema_name, policy[2]);

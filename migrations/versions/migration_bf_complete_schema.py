@@ -149,8 +149,9 @@ def _drop_the_rest(release: "_Release") -> None:
         _run("LOCK TABLE bf_control.tenant IN ACCESS EXCLUSIVE MODE")
         if _run(release.sql.TENANTS):
             raise CommandError("A tenant was made meanwhile: stop the service, and run the downgrade again.")
-        for statement in release.script.drop_shared(release.down, release.target):
-            _run(statement)
+        if _value(release.script.SHARED_EXISTS):
+            for statement in release.script.drop_shared(release.down, release.target):
+                _run(statement)
         for statement in release.script.drop_control(release.down):
             _run(statement)
     for row in _run(release.fill(release.sql.ROLES)):

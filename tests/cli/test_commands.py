@@ -131,7 +131,7 @@ async def test_a_lying_setup_tenant_fails_the_command_and_leaves_nothing(dsn: st
     )
     finished = await command("create-tenant", "--tenant-id", "acme", "--tenant-name", "A", env=environment(dsn))
     _good(finished, code=1)
-    assert "not as expected" in finished.stderr
+    assert "left tenant acme provisioning" in finished.stderr
     assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") == 0
 
 

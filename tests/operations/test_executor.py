@@ -255,10 +255,10 @@ async def test_a_worker_that_was_taken_over_rolls_back_the_tenant_it_built(
     stale, current = await _claim(database, operation_id), await _claim(database, operation_id)
     with pytest.raises(ClaimLost):
         async with database.transaction() as doing:
-            await tenants.provision(doing, stale, expected, Target(), version=1, steps=Steps())
+            await tenants.provision(doing, stale, expected, Target(), steps=Steps())
     assert "bf_acme_corp" not in await schemas(conn)
     async with database.transaction() as doing:
-        await tenants.provision(doing, current, expected, Target(), version=1, steps=Steps())
+        await tenants.provision(doing, current, expected, Target(), steps=Steps())
     assert "bf_acme_corp" in await schemas(conn)
 
 

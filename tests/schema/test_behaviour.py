@@ -480,6 +480,9 @@ async def test_known_time_zones_and_currencies_are_taken(admin: asyncpg.Connecti
         '{"erp": {"privateKey": "x"}}',
         '{"erp": {"credentials": {}}}',
         '{"erp": {"passwd": null}}',
+        '{"erp": {"clientSecret": "x"}}',
+        '{"erp": {"x-api-key": "x"}}',
+        '{"erp": {"url": "https://me:hidden@erp.example/"}}',
     ],
 )
 async def test_credentials_are_refused_wherever_they_are(admin: asyncpg.Connection, column: str, document: str) -> None:
@@ -552,6 +555,16 @@ async def test_an_application_writes_its_own_templates_only(templates: asyncpg.C
     for owner in (LONGEST, "shared", "nobody"):
         async with refused(templates, DENIED, "row-level security"):
             await templates.execute(TEMPLATE, "x", owner, False, [])
+
+
+async def test_the_system_template_is_nobodys_to_change(admin: asyncpg.Connection) -> None:
+    await admin.execute("SET LOCAL ROLE app_role")
+    await admin.execute("SET LOCAL app.current_tenant = 'shared'")
+    for statement in (
+        "UPDATE bf_shared.budget_templates SET template_name = 'mine'",
+        "DELETE FROM bf_shared.budget_templates",
+    ):
+        assert (await admin.execute(statement)).endswith(" 0")
 
 
 async def test_a_template_cannot_be_given_away_nor_made_a_system_one(templates: asyncpg.Connection) -> None:

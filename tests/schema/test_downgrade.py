@@ -7,8 +7,9 @@ import os
 import psycopg
 import pytest
 
+from app.db.pool import Database
 from app.errors import Conflict, DatabaseError, PrivilegeMissing
-from app.schema import downgrade
+from app.schema import downgrade, files, upgrade
 from app.schema.downgrade import DowngradeBlocked
 from app.schema.script import Target
 from tests.schema.support import OTHERS, Site, Watched
@@ -371,3 +372,24 @@ async def test_a_role_that_was_there_before_stays(site: Site) -> None:
     assert outcome.roles_dropped == ["audit_role"]
     assert outcome.roles_kept["app_role"].startswith("its comment does not say")
     assert await site.roles() == ["app_role"]
+
+
+async def test_a_shared_schema_that_is_not_ours_survives(site: Site) -> None:
+    """The service's own layer alone is installed, and somebody else has tables of the same names."""
+    await site.execute("CREATE SCHEMA bf_shared AUTHORIZATION bf_migrator")
+    async with site.connect() as owner:
+        await owner.execute("CREATE TABLE bf_shared.tenant_config AS SELECT 'precious' AS content")
+        with pytest.raises(DatabaseError, match="already exists"):
+            await site.upgrade()
+        async with site.database() as database:
+            await upgrade.run(database, files.migrations(), Target(), layers=("control",))
+            planned = await planned_by(database)
+            assert planned.blockers == ()
+            await downgrade.run(database, Target())
+        assert await owner.fetchval("SELECT content FROM bf_shared.tenant_config") == "precious"
+    assert await site.schemas() == ["bf_shared"]
+
+
+async def planned_by(database: Database) -> downgrade.Plan:
+    async with database.connection() as conn:
+        return await downgrade.plan(conn, Target())

@@ -223,9 +223,8 @@ async def test_other_settings_than_the_database_was_made_with_are_refused_by_nam
     with pytest.raises(DatabaseError, match=named):
         await site.upgrade(other)
     async with site.database() as database:
-        with pytest.raises(DatabaseError, match=named) as info:
+        with pytest.raises(DatabaseError, match=named):
             await startup.prepare(database, files.migrations(), other)
-        assert startup.fatal(info.value)
         with pytest.raises(DatabaseError, match=named):
             await downgrade.run(database, other)
     assert await site.schemas() == ["bf_control", "bf_queue", "bf_shared"]

@@ -8,7 +8,7 @@ import pytest
 
 from app.db.pool import Connection, Database
 from app.db.pools import ddl_database
-from app.errors import DatabaseError, PrivilegeMissing
+from app.errors import DatabaseError, PrivilegeMissing, Transient
 from app.schema import files, queries, script, service, upgrade
 from app.schema.expected import ExpectedTenants
 from app.schema.script import LAYERS, Target
@@ -357,3 +357,43 @@ async def test_the_state_of_the_schema_counts_tenants_by_version(site: Site, tmp
     assert state.current == state.latest
     assert not state.up_to_date
     assert state.pending == ()
+
+
+async def test_a_tenant_that_is_being_built_is_waited_for_and_brought_along(site: Site, tmp_path: Path) -> None:
+    await site.upgrade()
+    newer = migrations_with(tmp_path, tenant=EXTRA)
+    async with site.connect() as building:
+        transaction = building.transaction()
+        await transaction.start()
+        await building.execute("SELECT bf_shared.setup_tenant('late', 'Late', 'tests')")
+        upgrading = asyncio.create_task(site.upgrade(migrations=newer))
+        await asyncio.sleep(1)
+        assert not upgrading.done()
+        await transaction.commit()
+        outcome = await upgrading
+    assert outcome.upgraded == ["late"]
+    assert await site.rows(VERSIONS) == [("late", "active", 2)]
+
+
+async def test_what_somebody_added_to_a_tenant_stops_no_upgrade(site: Site, tmp_path: Path) -> None:
+    await site.upgrade()
+    await site.setup("acme")
+    await site.execute("CREATE INDEX my_fast ON bf_acme.budgets (created_by)")
+    outcome = await site.upgrade(migrations=migrations_with(tmp_path, tenant=EXTRA))
+    assert (outcome.upgraded, outcome.failed) == (["acme"], {})
+    assert await site.value("SELECT to_regclass('bf_acme.my_fast') IS NOT NULL")
+
+
+async def test_a_version_nobody_prepared_for_is_tried_again(site: Site, tmp_path: Path) -> None:
+    await site.upgrade()
+    await site.setup("acme")
+    async with site.database() as database:
+        expected = ExpectedTenants(database, files.migrations())
+        await expected.prepare(1)
+        await site.execute(
+            "INSERT INTO bf_control.tenant_statement VALUES (2, 1, 'table', 'ALTER TABLE budgets ADD COLUMN n text')"
+        )
+        with pytest.raises(Transient):
+            async with database.transaction() as conn:
+                await service.upgrade_tenant(conn, expected, "acme")
+    assert await site.rows(VERSIONS) == [("acme", "active", 1)]

@@ -56,6 +56,14 @@ async def test_a_tenant_reads_back_with_every_member_of_the_contract(api: Api, s
     await oracle.assert_clean(settings.dsn())
 
 
+async def test_the_history_says_that_the_service_made_it_and_for_whom(api: Api, conn: asyncpg.Connection) -> None:
+    await api.provision("acme_corp")
+    row = await conn.fetchrow("SELECT source, user_context FROM bf_control.tenant_config_history")
+    assert row is not None
+    assert row["source"] == "api"
+    assert row["user_context"].startswith("key:")
+
+
 async def test_without_a_preference_the_answer_is_202_with_the_operation(idle_api: Api) -> None:
     response = await idle_api.client.post("/v1/tenants", json=_BODY)
     assert response.status_code == 202

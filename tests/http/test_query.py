@@ -1,0 +1,37 @@
+"""What a route does not know is refused, not ignored."""
+
+import asyncio
+
+from app.apikeys.model import Role
+from app.http.pagination import PageTokens
+from tests.support.api import Api
+from tests.support.problems import problem
+
+
+async def test_a_parameter_that_a_route_does_not_have_is_refused(idle_api: Api) -> None:
+    body = {"tenant_id": "acme", "tenant_name": "A"}
+    answer = await idle_api.client.post("/v1/tenants?validate_only=true", json=body)
+    assert problem(answer, 422)["errors"] == [
+        {"pointer": "query/validate_only", "detail": "is no parameter of this call"}
+    ]
+    problem(await idle_api.client.get("/v1/tenants/acme"), 404)
+    problem(await idle_api.client.get("/v1/tenants?limit=5"), 422)
+
+
+async def test_a_signed_token_that_makes_no_sense_is_400(idle_api: Api) -> None:
+    """Without a pepper anybody can sign one."""
+    query = {"state": None, "tier": None, "q": None, "order_by": "created_at"}
+    token = PageTokens.of("").issue(query, ("yesterday", "acme"))
+    problem(await idle_api.client.get(f"/v1/tenants?order_by=created_at&page_token={token}"), 400, "invalid_page_token")
+
+
+async def test_a_key_for_one_tenant_reaches_nothing_else(idle_api: Api) -> None:
+    key = await idle_api.key(Role.ADMIN, tenant_id="acme")
+    answer = await idle_api.client.get("/v1/tenants", headers={"Authorization": f"Bearer {key}"})
+    problem(answer, 403, "forbidden")
+
+
+async def test_upgrades_asked_for_at_once_are_one(idle_api: Api) -> None:
+    answers = await asyncio.gather(*(idle_api.client.post("/v1/schema/upgrade") for _ in range(4)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
