@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
+# Two test workers a processor: much of what is tested waits for a timer or a process.
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))
 
 .PHONY: up test lint format openapi lock bench clean
 
@@ -10,7 +12,7 @@ up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 	@$(BIN)/bf-admin up $(ARGS)
 
 test: $(SYNCED) ## All tests, on the embedded PostgreSQL or the one BF_TEST_POSTGRES names
-	@$(BIN)/pytest -n $(or $(WORKERS),auto) $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 lint: $(SYNCED) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check
