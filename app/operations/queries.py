@@ -49,7 +49,11 @@ UPDATE bf_control.operation SET status = 'queued', claim_token = NULL
  WHERE id = $1 AND claim_token = $2 AND status = 'running'
 RETURNING id
 """
-_HOLDS = "SELECT FROM bf_control.operation WHERE id = $1 AND claim_token = $2 AND status = 'running' FOR UPDATE"
+# With it, what the history of tenant_config says of this transaction's changes.
+_HOLDS = """
+SELECT set_config('bf.source', 'api', true), set_config('app.current_user_id', left(actor, 36), true)
+  FROM bf_control.operation WHERE id = $1 AND claim_token = $2 AND status = 'running' FOR UPDATE
+"""
 # Unfinished, older than a moment, and no job in the queue will finish it.
 _LOST = """
 SELECT o.id FROM bf_control.operation o
@@ -105,7 +109,10 @@ async def claim(conn: Connection, operation_id: UUID) -> Claim | None:
 
 
 async def holds(conn: Connection, held: Claim) -> bool:
-    """Whether the claim is still ours; the row stays locked, so it is until the transaction ends."""
+    """Whether the claim is still ours; the row stays locked, so it is until the transaction ends.
+
+    Until then, changes of configuration are told as made through the service, for the operation's actor.
+    """
     return await conn.fetchrow(_HOLDS, held.operation.id, held.token) is not None
 
 

@@ -40,6 +40,11 @@ class ExpectedTenants:
         if version not in self._blueprints:
             self._blueprints[version] = await self._build(version)
 
+    @property
+    def prepared(self) -> bool:
+        """Whether a version is remembered: likely the latest one, and where not, difference() raises Transient."""
+        return bool(self._blueprints)
+
     def forget(self) -> None:
         """After an upgrade or a downgrade."""
         self._blueprints.clear()
@@ -55,6 +60,7 @@ class ExpectedTenants:
         """
         blueprint = self._blueprints.get(version)
         if blueprint is None:
+            self.forget()
             raise Transient("Another version of the schema arrived meanwhile.", sqlstate="40001")
         expected = blueprint.of(tenant_id=tenant_id, schema_name=schema_name)
         actual = await catalogue.read(conn, schema_name)

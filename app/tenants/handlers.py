@@ -18,9 +18,10 @@ class ProvisionHandler:
     target: Target
 
     async def run(self, work: Work) -> None:
-        async with self.database.connection() as conn:
-            version = await schema.require_shared(conn)
-        await self.expected.prepare(version)
+        if not self.expected.prepared:
+            async with self.database.connection() as conn:
+                version = await schema.require_shared(conn)
+            await self.expected.prepare(version)
         async with self.database.transaction() as conn:
             await service.provision(conn, work.claim, self.expected, self.target, steps=work.steps)
 

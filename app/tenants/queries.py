@@ -7,17 +7,10 @@ from app.registry.model import TenantId
 from app.schema import script
 from app.schema.script import Target
 
-# What the history of tenant_config says of a change.
-_SET_ORIGIN = "SELECT set_config('bf.source', 'api', true), set_config('app.current_user_id', left($1, 36), true)"
 _CHECK_CONFIG = """
 SELECT bf_control.is_currency($1) AS currency_known, bf_control.is_time_zone($2) AS time_zone_known,
        ARRAY(SELECT d.key FROM jsonb_each($3::jsonb) AS d WHERE bf_control.holds_credentials(d.value)) AS credentials
 """
-
-
-async def set_origin(conn: Connection, actor: str) -> None:
-    """Until the transaction ends, changes are this actor's, through the service."""
-    await conn.execute(_SET_ORIGIN, actor)
 
 
 async def setup_tenant(

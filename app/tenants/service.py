@@ -117,7 +117,6 @@ async def provision(
     has taken over. Whatever it raises, all of it rolls back.
     """
     await operations.require_claim(conn, claim)
-    await queries.set_origin(conn, claim.operation.actor)
     tenant = await registry_service.require(conn, claim.operation.tenant_id or "")
     with steps.step("setup_tenant"):
         await queries.setup_tenant(conn, target, tenant.tenant_id, tenant.tenant_name, tenant.created_by)

@@ -36,8 +36,7 @@ BEGIN
     IF to_regnamespace(quote_ident(registered.schema_name)) IS NOT NULL THEN
         RAISE EXCEPTION 'schema % exists, but belongs to no tenant', quote_ident(registered.schema_name)
             USING ERRCODE = 'duplicate_schema',
-                  HINT = format('Look at what it holds; then ALTER SCHEMA %I RENAME TO …, or DROP SCHEMA %1$I.',
-                                registered.schema_name);
+                  HINT = 'Whoever uses it may still need it: choose another tenant id, or rename that schema.';
     END IF;
     SELECT max(s.version) INTO latest FROM bf_control.tenant_statement s;
     EXECUTE format('CREATE SCHEMA %I', registered.schema_name);

@@ -676,7 +676,7 @@ async def test_a_foreign_schema_of_that_name_is_not_taken_over(admin: asyncpg.Co
     await admin.execute("CREATE SCHEMA bf_beta")
     async with refused(admin, asyncpg.DuplicateSchemaError, "schema bf_beta exists, but belongs to no tenant") as info:
         await admin.execute(SETUP, "beta", "Beta", "tests")
-    assert "ALTER SCHEMA bf_beta RENAME TO" in (info.value.hint or "")
+    assert "choose another tenant id" in (info.value.hint or "")
 
 
 async def test_a_failure_leaves_nothing_of_the_tenant(admin: asyncpg.Connection) -> None:
