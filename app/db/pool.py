@@ -10,7 +10,6 @@ import asyncpg
 
 from app.db.connect import connect_arguments
 from app.db.translate import no_connection, translate, unreachable
-from app.errors import Transient
 from app.log import logger
 
 if TYPE_CHECKING:
@@ -118,9 +117,6 @@ class Database:
         try:
             yield conn
         except Exception as error:
-            if isinstance(error, asyncpg.InvalidCachedStatementError):
-                # Somebody's upgrade changed what it returns; asyncpg has dropped the cache of the whole pool.
-                raise Transient(str(error), sqlstate=error.sqlstate) from error
             translated = translate(error, closed=_is_closed(conn))
             if translated is None:
                 raise

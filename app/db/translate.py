@@ -56,7 +56,9 @@ def _of_sqlstate(error: asyncpg.PostgresError) -> AppError:
         message = ". ".join(part for part in (message, getattr(error, "detail", None)) if part)
     if sqlstate in {"42P01", "3F000"} and ("bf_control" in message or "bf_queue" in message):
         return Unavailable("The service's schema is not installed; start the service again, or run bf-admin upgrade.")
-    if sqlstate in _TRANSIENT or sqlstate[:2] in _TRANSIENT_CLASSES:
+    # Somebody's upgrade changed what a cached statement returns; asyncpg has dropped the cache of the pool.
+    outdated = isinstance(error, asyncpg.InvalidCachedStatementError)
+    if outdated or sqlstate in _TRANSIENT or sqlstate[:2] in _TRANSIENT_CLASSES:
         return Transient(message, sqlstate=sqlstate, hint=hint)
     if sqlstate == "42501":
         return PrivilegeMissing(message, sqlstate=sqlstate, hint=hint)

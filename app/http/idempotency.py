@@ -49,9 +49,7 @@ class Answer:
 class IdempotentCall:
     """One request under a key; without a key it is simply done."""
 
-    caller: str
-    route: str
-    key: str | None
+    slot: Slot | None
     request_hash: bytes
 
     async def once(self, database: Database, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
@@ -61,23 +59,21 @@ class IdempotentCall:
         body. What raises stores nothing: the same key may try again.
         """
         async with database.transaction() as conn:
-            if self.key is None:
+            if self.slot is None:
                 return await work(conn)
-            slot = Slot(caller=self.caller, route=self.route, key=self.key)
-            if not await queries.try_lock(conn, slot):
+            if not await queries.try_lock(conn, self.slot):
                 raise KeyInFlight("Try again when the first request with this Idempotency-Key is answered.")
-            stored = await queries.get(conn, slot)
+            stored = await queries.get(conn, self.slot)
             if stored is not None:
                 return self._replay(stored)
             answer = await work(conn)
-            await queries.put(conn, slot, _stored(answer, self.request_hash))
+            await queries.put(conn, self.slot, _stored(answer, self.request_hash))
             return answer
 
     async def replace(self, conn: Connection, answer: Answer) -> None:
         """From now on the key replays this answer: a 201 that was waited for, instead of the 202."""
-        if self.key is not None:
-            slot = Slot(caller=self.caller, route=self.route, key=self.key)
-            await queries.put(conn, slot, _stored(answer, self.request_hash))
+        if self.slot is not None:
+            await queries.put(conn, self.slot, _stored(answer, self.request_hash))
 
     def _replay(self, stored: Stored) -> Answer:
         if stored.request_hash != self.request_hash:
@@ -112,7 +108,8 @@ Key = Annotated[str | None, Depends(idempotency_key)]
 def call(*, caller: str, route: str, key: str | None, body: BaseModel) -> IdempotentCall:
     """`body` counts by its values: the order of its fields and white space make no other request."""
     canonical = json.dumps(body.model_dump(mode="json", exclude_unset=True), sort_keys=True)
-    return IdempotentCall(caller=caller, route=route, key=key, request_hash=hashlib.sha256(canonical.encode()).digest())
+    slot = None if key is None else Slot(caller=caller, route=route, key=key)
+    return IdempotentCall(slot=slot, request_hash=hashlib.sha256(canonical.encode()).digest())
 
 
 def replayed(answer: Answer) -> bool:

@@ -80,6 +80,10 @@ async def _app_error(request: Request, error: Exception) -> ProblemResponse:
     if status == 500:
         _log.error("request_failed", code=error.code, reason=error.detail, exc_info=error)
         return internal_error(request)
+    return _of(request, error, status)
+
+
+def _of(request: Request, error: AppError, status: int) -> ProblemResponse:
     return problem(
         request,
         status=status,
@@ -97,6 +101,8 @@ def _headers(error: AppError, status: int) -> dict[str, str]:
         return {"Retry-After": str(getattr(error, "retry_after", 2))}
     if status == 401:
         return {"WWW-Authenticate": 'Bearer realm="apg-bf-tenant-admin"'}
+    if status == 413:
+        return {"Connection": "close"}
     return {}
 
 
@@ -113,14 +119,7 @@ def internal_error(request: Request) -> ProblemResponse:
 
 def body_too_large(request: Request) -> ProblemResponse:
     """The connection is closed: what is left of the body is not read."""
-    return problem(
-        request,
-        status=413,
-        code=errors.TooLarge.code,
-        title=errors.TooLarge.title,
-        detail="A body has at most 1 MiB.",
-        headers={"Connection": "close"},
-    )
+    return _of(request, errors.TooLarge("A body has at most 1 MiB."), 413)
 
 
 async def _validation_error(request: Request, error: Exception) -> ProblemResponse:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -62,9 +63,11 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def background(*arguments: str, env: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def background(
+    *arguments: str, env: dict[str, str], stderr: IO[bytes] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """`bf-admin …` until the block ends; whatever is left of it then is killed."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "app", *arguments, env=env)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "app", *arguments, env=env, stderr=stderr)
     try:
         yield process
     finally:
@@ -98,15 +101,8 @@ class Served:
 async def logged(*arguments: str, env: dict[str, str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """As background(), with standard error, as JSON lines, in a file."""
     with log.open("ab") as stderr:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app", *arguments, env={**env, "BF_LOG_FORMAT": "json"}, stderr=stderr
-        )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
+        async with background(*arguments, env={**env, "BF_LOG_FORMAT": "json"}, stderr=stderr) as process:
+            yield process
 
 
 @asynccontextmanager
