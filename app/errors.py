@@ -56,6 +56,11 @@ class Conflict(AppError):
     title = "Conflict"
 
 
+class PreconditionFailed(AppError):
+    code = "precondition_failed"
+    title = "Precondition failed"
+
+
 class TooLarge(AppError):
     code = "body_too_large"
     title = "Body too large"
@@ -67,6 +72,18 @@ class Unavailable(AppError):
     code = "unavailable"
     title = "Service unavailable"
     retry_after: ClassVar[int] = 2
+
+
+class DeadlineExceeded(Unavailable):
+    """What was asked for may have been done all the same: the same Idempotency-Key tells."""
+
+    code = "deadline_exceeded"
+    title = "The request took too long"
+
+
+class BodyTimeout(AppError):
+    code = "body_timeout"
+    title = "The body did not arrive in time"
 
 
 class DatabaseError(AppError):

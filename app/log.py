@@ -45,6 +45,11 @@ def configure(level: str, *, log_format: str = "auto") -> None:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
 
 
+def trace_id(traceparent: str | None) -> str | None:
+    """The trace that a W3C traceparent belongs to."""
+    return None if traceparent is None else traceparent.split("-")[1]
+
+
 def logger(name: str) -> structlog.stdlib.BoundLogger:
     bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return bound

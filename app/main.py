@@ -22,12 +22,15 @@ from app.http.context import RequestContext
 from app.http.dependencies import HttpServices
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
+from app.kinds import RULES
 from app.log import logger
 from app.operations import routes as operations
+from app.operations.rules import AllRules
 from app.operations.schemas import ProblemOut
 from app.operations.waiter import Waiter
 from app.schema import files, startup
 from app.schema import routes as schema
+from app.schema.script import Target
 from app.settings import Settings
 from app.tenants import routes as tenants
 from app.worker import Worker
@@ -42,6 +45,8 @@ class Services(HttpServices):
 
     waiter: Waiter
     worker: Worker | None
+    target: Target
+    rules: AllRules
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -64,7 +69,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
     )
     for router in (schema.router, tenants.router, operations.router, health.router, dashboard.router):
         app.include_router(router, max_body_size=MAX_BODY, dependencies=[Depends(refuse_unknown_query)])
-    app.add_middleware(RequestContext, max_body_size=MAX_BODY)
+    app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
     problem.install(app)
     auth.require_declared_roles(app)
     _describe(app)
@@ -115,6 +120,8 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             page_tokens=PageTokens.of(settings.api_key_pepper.get_secret_value()),
             waiter=Waiter(database, settings.direct_dsn()),
             readiness=readiness,
+            target=files.target(settings),
+            rules=RULES,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

@@ -10,6 +10,7 @@ from app.db.readiness import Readiness
 from app.errors import AppError, DatabaseError
 from app.http import queries as idempotency
 from app.jobs.runner import Runner
+from app.kinds import RULES
 from app.log import logger
 from app.operations import queries as operation_queries
 from app.operations import service as operations
@@ -17,7 +18,7 @@ from app.operations.executor import Executor, Handler
 from app.operations.model import Kind
 from app.schema import files, service, startup
 from app.schema.expected import ExpectedTenants
-from app.schema.handlers import UpgradeHandler
+from app.schema.handlers import DowngradeHandler, UpgradeHandler
 from app.settings import Settings
 from app.tenants.handlers import ProvisionHandler
 
@@ -38,17 +39,18 @@ class Worker:
     def _executor(self) -> Executor:
         migrations, target = files.migrations(), files.target(self._settings)
         expected = ExpectedTenants(self._database, migrations)
-        handlers: dict[Kind, Handler] = {
+        handlers: dict[str, Handler] = {
             Kind.SCHEMA_UPGRADE: UpgradeHandler(
                 database=self._database, migrations=migrations, target=target, expected=expected
             ),
+            Kind.SCHEMA_DOWNGRADE: DowngradeHandler(database=self._database, target=target, expected=expected),
             Kind.TENANT_PROVISION: ProvisionHandler(database=self._database, expected=expected, target=target),
         }
 
         async def explain(conn: Connection, error: DatabaseError) -> str:
             return await service.explain(conn, error, create_roles=self._settings.create_roles)
 
-        return Executor(self._database, handlers, explain=explain)
+        return Executor(self._database, handlers, RULES, explain=explain)
 
     def stop(self) -> None:
         self._runner.stop()

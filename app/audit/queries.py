@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from app.db.pool import Connection
 
-Outcome = Literal["accepted", "succeeded", "failed", "denied"]
+Outcome = Literal["accepted", "succeeded", "failed", "cancelled", "denied"]
 
 _INSERT = """
 INSERT INTO bf_control.audit (actor, source_address, request_id, action, target, outcome, before, after)

@@ -51,7 +51,7 @@ def _request(tenant_id: str, tenant_name: str, created_by: str | None) -> Tenant
     if created_by is not None:
         body["created_by"] = created_by
     try:
-        return TenantIn.model_validate(body).to_model(caller=_user())
+        return TenantIn.model_validate(body).request(tenant_id, caller=_user())
     except ValidationError as error:
         for found in error.errors():
             typer.echo(f"--{'-'.join(str(p) for p in found['loc']).replace('_', '-')}: {found['msg']}", err=True)

@@ -24,6 +24,10 @@ else:
 _log = logger(__name__)
 
 
+class _NotKept(Exception):
+    """Ends a dry run's transaction."""
+
+
 class Database:
     """A pool that connects when it is needed, so that a process can start before its database does.
 
@@ -128,10 +132,16 @@ class Database:
                 await asyncio.shield(pool.release(conn, timeout=5))
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
-        async with self.connection() as conn, conn.transaction():
-            yield conn
+    async def transaction(self, *, keep: bool = True) -> AsyncIterator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Not to `keep`: rolled back in any case, for a dry run that does everything and leaves nothing.
+        """
+        with suppress(_NotKept):
+            async with self.connection() as conn, conn.transaction():
+                yield conn
+                if not keep:
+                    raise _NotKept
 
 
 def _is_closed(conn: Connection) -> bool:

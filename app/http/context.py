@@ -1,5 +1,6 @@
 """What every request has: an id, a place in the log, and an answer whatever happens."""
 
+import asyncio
 import re
 import time
 from typing import Final
@@ -8,72 +9,122 @@ from uuid import uuid4
 import structlog
 from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.problem import body_too_large, internal_error
-from app.log import logger
+from app.http.prefer import preferred_wait
+from app.http.problem import body_too_large, internal_error, out_of_time
+from app.log import logger, trace_id
 
 _log = logger("app.http")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# W3C Trace Context: version ff, and ids of zeros alone, are invalid; a later version may say more at the end.
+_IDS: Final = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACEPARENT: Final = re.compile(rb"00" + _IDS + rb"|(?!00|ff)[0-9a-f]{2}" + _IDS + rb"(?:-.{0,200})?")
 # Probes come every few seconds: at INFO they would be most of the log.
 _QUIET_PATHS: Final = frozenset({"/livez", "/readyz"})
 
 
 class RequestContext:
-    """Outermost of our own: nothing that a request raises gets past it."""
+    """Outermost of our own: nothing that a request raises gets past it.
 
-    def __init__(self, app: ASGIApp, *, max_body_size: int) -> None:
+    `deadline` is the seconds that a request has, beyond its own `Prefer: wait`, until its answer begins.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body_size: int, deadline: float) -> None:
         self._app = app
         self._max_body_size = max_body_size
+        self._deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")
+        raw = dict(scope["headers"])
+        given = raw.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid4())
-        trace = headers.get(b"traceparent", b"")
+        trace = raw.get(b"traceparent", b"")
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         state["traceparent"] = trace.decode() if _TRACEPARENT.fullmatch(trace) else None
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._serve(scope, receive, send)
+        bound = {"request_id": request_id}
+        if state["traceparent"] is not None:
+            bound["trace_id"] = str(trace_id(state["traceparent"]))
+        headers = Headers(scope=scope)
+        exchange = _Exchange(scope, receive, send)
+        seconds = self._deadline + (preferred_wait(headers.getlist("prefer")) or 0)
+        declared = headers.get("content-length", "")
+        # FastAPI counts what comes in; of a length that is declared, its answer is no problem+json.
+        too_large = declared.isdigit() and int(declared) > self._max_body_size
+        app = body_too_large(Request(scope)) if too_large else self._app
+        with structlog.contextvars.bound_contextvars(**bound):
+            await exchange.run(app, seconds=seconds)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+
+class _Exchange:
+    """One request and its answer; `status` is 0 until that has begun."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._reading = False
+        self._deadline: asyncio.Timeout | None = None
+        self.status = 0
+
+    async def run(self, app: ASGIApp, *, seconds: float) -> None:
         begun = time.perf_counter()
-        status = 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", scope["state"]["request_id"].encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-            await send(message)
-
         try:
-            declared = Headers(scope=scope).get("content-length", "")
-            if declared.isdigit() and int(declared) > self._max_body_size:
-                # FastAPI counts what comes in; of a length that is declared, its answer is no problem+json.
-                await body_too_large(Request(scope))(scope, receive, send_with_id)
-            else:
-                await self._app(scope, receive, send_with_id)
+            await self._within(app, seconds)
         except Exception:  # noqa: BLE001 -- logged whole, answered without detail
-            _log.exception("request_crashed", method=scope["method"], path=scope["path"])
-            # Of an answer that has begun, only the connection's end can tell.
-            if status == 0:
-                await internal_error(Request(scope))(scope, receive, send_with_id)
+            _log.exception("request_crashed", method=self._scope["method"], path=self._scope["path"])
+            await self._instead(internal_error(Request(self._scope)))
         finally:
-            log = _log.debug if scope["path"] in _QUIET_PATHS else _log.info
-            log(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                duration_ms=round((time.perf_counter() - begun) * 1000, 1),
-            )
+            self._note(time.perf_counter() - begun)
+
+    async def _within(self, app: ASGIApp, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                self._deadline = deadline
+                await app(self._scope, self.receive, self.send)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            _log.warning("request_out_of_time", path=self._scope["path"], seconds=seconds, reading=self._reading)
+            await self._instead(out_of_time(Request(self._scope), reading=self._reading))
+        finally:
+            self._deadline = None
+
+    async def _instead(self, response: Response) -> None:
+        """Of an answer that has begun, only the connection's end can tell."""
+        if self.status == 0:
+            self._deadline = None
+            await response(self._scope, self._receive, self.send)
+
+    async def receive(self) -> Message:
+        self._reading = True
+        message = await self._receive()
+        self._reading = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self._deadline is not None:  # a stream may take as long as there is something to tell
+                self._deadline.reschedule(None)
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", self._scope["state"]["request_id"].encode()),
+                (b"x-content-type-options", b"nosniff"),
+            ]
+        await self._send(message)
+
+    def _note(self, seconds: float) -> None:
+        log = _log.debug if self._scope["path"] in _QUIET_PATHS else _log.info
+        log(
+            "request",
+            method=self._scope["method"],
+            path=self._scope["path"],
+            status=self.status,
+            duration_ms=round(seconds * 1000, 1),
+        )

@@ -112,6 +112,11 @@ def call(*, caller: str, route: str, key: str | None, body: BaseModel) -> Idempo
     return IdempotentCall(slot=slot, request_hash=hashlib.sha256(canonical.encode()).digest())
 
 
+def without_key() -> IdempotentCall:
+    """Of a method that is idempotent by itself: nothing is stored."""
+    return IdempotentCall(slot=None, request_hash=b"")
+
+
 def replayed(answer: Answer) -> bool:
     return "Idempotent-Replayed" in answer.headers
 

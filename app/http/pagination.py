@@ -4,10 +4,14 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from app.errors import BadRequest
 
@@ -72,10 +76,26 @@ class PageTokens:
         return hmac.digest(self.key, payload, "sha256")[:_SIGNATURE_BYTES]
 
 
+def answer(items: Sequence[BaseModel], next_page_token: str | None) -> JSONResponse:
+    """A page; the last one has no `next_page_token`."""
+    body: dict[str, Any] = {"items": [item.model_dump(mode="json") for item in items]}
+    if next_page_token is not None:
+        body["next_page_token"] = next_page_token
+    return JSONResponse(body)
+
+
 def require_timestamp(value: str) -> None:
     """Raises InvalidPageToken for what PostgreSQL would not read as a time."""
     try:
         datetime.fromisoformat(value)
+    except ValueError:
+        raise InvalidPageToken("The page token is not one of ours.") from None
+
+
+def require_uuid(value: str) -> None:
+    """Raises InvalidPageToken for what is none."""
+    try:
+        UUID(value)
     except ValueError:
         raise InvalidPageToken("The page token is not one of ours.") from None
 

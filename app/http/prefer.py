@@ -1,6 +1,7 @@
 """Prefer: wait=N (RFC 7240)."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import Depends, Header
@@ -16,7 +17,12 @@ def wait_seconds(
     ] = None,
 ) -> int | None:
     """Seconds to wait; None where the client has no such preference. Others are ignored, as the RFC says."""
-    for preference in ",".join(prefer or []).split(","):
+    return preferred_wait(prefer or [])
+
+
+def preferred_wait(headers: Sequence[str]) -> int | None:
+    """Of the values of all Prefer headers."""
+    for preference in ",".join(headers).split(","):
         match = _WAIT.fullmatch(preference.partition(";")[0].strip())
         if match is not None:
             return min(int(match[1]), MAX_WAIT)

@@ -24,7 +24,9 @@ STATUS: Final[Mapping[type[AppError], int]] = {
     errors.Unauthenticated: 401,
     errors.Denied: 403,
     errors.NotFound: 404,
+    errors.BodyTimeout: 408,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.Invalid: 422,
     errors.Unavailable: 503,
@@ -101,7 +103,7 @@ def _headers(error: AppError, status: int) -> dict[str, str]:
         return {"Retry-After": str(getattr(error, "retry_after", 2))}
     if status == 401:
         return {"WWW-Authenticate": 'Bearer realm="apg-bf-tenant-admin"'}
-    if status == 413:
+    if status in {408, 413}:
         return {"Connection": "close"}
     return {}
 
@@ -120,6 +122,15 @@ def internal_error(request: Request) -> ProblemResponse:
 def body_too_large(request: Request) -> ProblemResponse:
     """The connection is closed: what is left of the body is not read."""
     return _of(request, errors.TooLarge("A body has at most 1 MiB."), 413)
+
+
+def out_of_time(request: Request, *, reading: bool) -> ProblemResponse:
+    """408 where it was the client who kept us waiting, with its body; 503 otherwise."""
+    if reading:
+        return _of(request, errors.BodyTimeout("Send the whole body sooner."), 408)
+    return _of(
+        request, errors.DeadlineExceeded("It may have been done all the same: ask, or repeat it with its key."), 503
+    )
 
 
 async def _validation_error(request: Request, error: Exception) -> ProblemResponse:

@@ -1,8 +1,8 @@
 """How a request for long work is answered: at once with 202, or, if it prefers, when the work is done."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Set
+from typing import Annotated, Final
 from uuid import UUID, uuid4
 
 from fastapi import Depends, Request
@@ -18,6 +18,12 @@ from app.operations.service import Origin
 from app.operations.waiter import Waiter
 
 _log = logger(__name__)
+_SUCCESS: Final = frozenset({Status.SUCCEEDED})
+
+
+def new_id() -> UUID:
+    """Of an operation to be."""
+    return uuid4()
 
 
 def _waiter(request: Request) -> Waiter:
@@ -53,47 +59,50 @@ async def start(
     wait: int | None,
     request: Callable[[Connection, UUID], Awaitable[Answer]],
     finished: Callable[[Connection, Operation], Awaitable[Answer]],
+    ends: Set[Status] = _SUCCESS,
 ) -> Answer:
     """Commits what `request` stores, then waits as long as the client prefers.
 
-    `finished` reads the resource that a succeeded operation left; its answer replaces the 202 under the
-    idempotency key before it is sent.
+    `finished` reads the resource that an operation left which has ended as it should, in one of `ends`; its
+    answer replaces the 202 under the idempotency key before it is sent.
     """
-    operation_id = uuid4()
+    operation_id = new_id()
     with waiter.registered(operation_id) as event:
         answer = await call.once(database, lambda conn: request(conn, operation_id))
         if wait is None or replayed(answer) or answer.status != 202:
             return answer
         try:
-            return await _waited(database, waiter, call, answer, event, wait=wait, own=operation_id, finished=finished)
+            operation = await _end_of(waiter, answer, event, wait=wait, own=operation_id)
+            answer = with_headers(answer, Preference_Applied=f"wait={wait}")
+            if operation is None:
+                return answer
+            return await _answered(database, call, answer, operation, finished=finished, ends=ends)
         except AppError as error:
             # The work is stored, and 503 would say that it is not: the 202 in hand is the truth.
             _log.warning("wait_cut_short", reason=error.detail)
             return with_headers(answer, Preference_Applied=f"wait={wait}")
 
 
-async def _waited(
+async def _end_of(waiter: Waiter, answer: Answer, event: asyncio.Event, *, wait: int, own: UUID) -> Operation | None:
+    """The operation of a 202, ended or as it stands after the wait. A request may have joined one under way."""
+    joined = UUID(answer.body["id"])
+    if joined == own:
+        return await waiter.wait(own, event, seconds=wait)
+    with waiter.registered(joined) as other:
+        return await waiter.wait(joined, other, seconds=wait)
+
+
+async def _answered(
     database: Database,
-    waiter: Waiter,
     call: IdempotentCall,
     answer: Answer,
-    event: asyncio.Event,
+    operation: Operation,
     *,
-    wait: int,
-    own: UUID,
     finished: Callable[[Connection, Operation], Awaitable[Answer]],
+    ends: Set[Status],
 ) -> Answer:
-    applied = {"Preference_Applied": f"wait={wait}"}
-    # A request may have joined an operation that was under way already.
-    joined = UUID(answer.body["id"])
-    if joined != own:
-        with waiter.registered(joined) as other:
-            operation = await waiter.wait(joined, other, seconds=wait)
-    else:
-        operation = await waiter.wait(own, event, seconds=wait)
-    if operation is None:
-        return with_headers(answer, **applied)
-    if operation.status is not Status.SUCCEEDED:
+    applied = {"Preference_Applied": answer.headers["Preference-Applied"]}
+    if operation.status not in ends:
         return with_headers(accepted(operation, location=answer.headers["Location"]), **applied)
     # One write at most, so autocommit does.
     async with database.connection() as conn:

@@ -1,5 +1,6 @@
 """Runs queued operations: claim, hand over, retry or fail. Knows no kind of operation."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,10 +13,11 @@ from app.db.pool import Connection, Database
 from app.db.retry import backoff
 from app.errors import AppError, DatabaseError, Problem, Transient, Unavailable
 from app.jobs.runner import RetryJob
-from app.log import logger
+from app.log import logger, trace_id
 from app.operations import queries, service
-from app.operations.model import Claim, Kind
-from app.operations.service import ClaimLost, Steps
+from app.operations.model import Claim, Progress, Status
+from app.operations.rules import AllRules, cancelled_problem
+from app.operations.service import CancelRequested, ClaimLost, Steps
 
 _log = logger(__name__)
 MAX_ATTEMPTS: Final = 5
@@ -40,8 +42,25 @@ class Handler(Protocol):
     async def run(self, work: Work) -> None:
         """Does the work. Transient is tried again, any other AppError is the operation's failure."""
 
-    async def failed(self, conn: Connection, work: Work, problem: Problem) -> None:
-        """What a final failure means to the domain, in the transaction that records it."""
+
+@dataclass(slots=True, kw_only=True)
+class Reporter:
+    """Shows, between the items of long work, how far it is; at most four times a second.
+
+    Raises CancelRequested where the operation was asked to stop, ClaimLost where another worker has it.
+    """
+
+    database: Database
+    work: Work
+    _next: float = 0.0
+
+    async def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 0.25
+        async with self.database.connection() as conn:
+            await service.report(conn, self.work.claim, progress, self.work.steps)
 
 
 # Turns what PostgreSQL said into what its operator must do.
@@ -51,9 +70,12 @@ Explain: TypeAlias = Callable[[Connection, DatabaseError], Awaitable[str]]
 class Executor:
     """Called by the job runner with the id of an operation."""
 
-    def __init__(self, database: Database, handlers: Mapping[Kind, Handler], *, explain: Explain) -> None:
+    def __init__(
+        self, database: Database, handlers: Mapping[str, Handler], rules: AllRules, *, explain: Explain
+    ) -> None:
         self._database = database
         self._handlers = handlers
+        self._rules = rules
         self._explain = explain
 
     async def __call__(self, operation_id: UUID) -> None:
@@ -67,9 +89,14 @@ class Executor:
             return
         operation = claim.operation
         with structlog.contextvars.bound_contextvars(
-            operation_id=str(operation.id), request_id=operation.request_id, tenant_id=operation.tenant_id
+            operation_id=str(operation.id),
+            request_id=operation.request_id,
+            tenant_id=operation.tenant_id,
+            trace_id=trace_id(operation.traceparent),
         ):
-            if operation.attempts > MAX_CLAIMS:
+            if operation.cancel_requested:
+                await self._end(Work(claim=claim), Status.CANCELLED, cancelled_problem())
+            elif operation.attempts > MAX_CLAIMS:
                 await self._fail(Work(claim=claim), GaveUp(f"{MAX_CLAIMS} workers began this and none ended it."))
             else:
                 await self._run(Work(claim=claim))
@@ -80,6 +107,8 @@ class Executor:
             await self._handlers[operation.kind].run(work)
         except ClaimLost:
             _log.warning("operation_taken_over", kind=operation.kind)
+        except CancelRequested:
+            await self._end(work, Status.CANCELLED, cancelled_problem())
         except (Unavailable, Transient) as error:
             if operation.attempts < MAX_ATTEMPTS or isinstance(error, Unavailable):
                 await self._again(work, error)
@@ -104,18 +133,26 @@ class Executor:
         raise RetryJob(pause, error.detail) from error
 
     async def _fail(self, work: Work, error: AppError | None) -> None:
-        operation = work.claim.operation
         try:
             problem = await self._problem(error)
+        except (Unavailable, Transient) as unavailable:
+            raise RetryJob(timedelta(seconds=2), unavailable.detail) from unavailable
+        await self._end(work, Status.FAILED, problem)
+
+    async def _end(self, work: Work, status: Status, problem: Problem) -> None:
+        operation = work.claim.operation
+        try:
             async with self._database.transaction() as conn:
-                await service.fail(conn, work.claim, error=problem.as_json(), steps=work.steps)
-                await self._handlers[operation.kind].failed(conn, work, problem)
+                await service.finish(conn, work.claim, status, error=problem.as_json(), steps=work.steps)
+                await self._rules[operation.kind].ended(conn, operation, status, problem)
         except ClaimLost:
             _log.warning("operation_taken_over", kind=operation.kind)
         except (Unavailable, Transient) as unavailable:
             raise RetryJob(timedelta(seconds=2), unavailable.detail) from unavailable
         else:
-            _log.warning("operation_failed", kind=operation.kind, code=problem.code, detail=problem.detail)
+            _log.warning(
+                "operation_ended", kind=operation.kind, status=status, code=problem.code, detail=problem.detail
+            )
 
     async def _problem(self, error: AppError | None) -> Problem:
         if error is None:

@@ -24,6 +24,7 @@ TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 
 class Kind(StrEnum):
     SCHEMA_UPGRADE = "schema.upgrade"
+    SCHEMA_DOWNGRADE = "schema.downgrade"
     TENANT_PROVISION = "tenant.provision"
 
 
@@ -38,11 +39,22 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Of work in items, each of which commits by itself."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """`error` is a problem (RFC 9457); `parameters` is what the handler was given."""
+    """`error` is a problem (RFC 9457); `parameters` is what the handler was given.
+
+    `kind` is a Kind, or what a newer release beside this one calls it.
+    """
 
     id: UUID
-    kind: Kind
+    kind: str
     tenant_id: str | None
     status: Status
     created_at: datetime
@@ -50,12 +62,24 @@ class Operation:
     finished_at: datetime | None
     attempts: int
     parameters: dict[str, Any]
+    progress: Progress | None
     steps: tuple[Step, ...]
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     actor: str
     request_id: str | None
     traceparent: str | None
+    cancel_requested: bool
+    retry_of: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A change of an operation, and the operation as it was after it. `seq` counts from 1."""
+
+    seq: int
+    name: str
+    operation: Operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

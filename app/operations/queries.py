@@ -1,29 +1,29 @@
 """SQL of operations. Time is the database's clock."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from asyncpg import Record
 
 from app.db.pool import Connection
-from app.operations.model import Claim, Kind, Operation, Status, Step
+from app.operations.model import Claim, Kind, Operation, Progress, Status, Step
 
 _INSERT = """
-INSERT INTO bf_control.operation (id, kind, tenant_id, parameters, actor, request_id, traceparent)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
-          error, actor, request_id, traceparent
+INSERT INTO bf_control.operation (id, kind, tenant_id, parameters, actor, request_id, traceparent, retry_of)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
+          result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
 """
 _GET = """
-SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
-       error, actor, request_id, traceparent
+SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
+       result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
   FROM bf_control.operation WHERE id = $1
 """
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('bf_operation ' || $1::text, 0))"
 _UNFINISHED_OF_KIND = """
-SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
-       error, actor, request_id, traceparent
+SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
+       result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
   FROM bf_control.operation WHERE kind = $1 AND status IN ('queued', 'running') ORDER BY created_at LIMIT 1
 """
 # A running one too: the queue hands a job out again only when its worker's heartbeat is lost. The new
@@ -35,8 +35,8 @@ UPDATE bf_control.operation
        started_at = coalesce(started_at, clock_timestamp())
   FROM (SELECT set_config('synchronous_commit', 'off', true)) AS no_wait
  WHERE id = $1 AND status IN ('queued', 'running') AND kind = ANY ($2::text[])
-RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, steps, result,
-          error, actor, request_id, traceparent, claim_token
+RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
+          result, error, actor, request_id, traceparent, cancel_requested_at, retry_of, claim_token
 """
 _FINISH = """
 UPDATE bf_control.operation
@@ -51,8 +51,35 @@ RETURNING id
 """
 # With it, what the history of tenant_config says of this transaction's changes.
 _HOLDS = """
-SELECT set_config('bf.source', 'api', true), set_config('app.current_user_id', left(actor, 36), true)
+SELECT cancel_requested_at IS NOT NULL AS cancel_requested,
+       set_config('bf.source', 'api', true), set_config('app.current_user_id', left(actor, 36), true)
   FROM bf_control.operation WHERE id = $1 AND claim_token = $2 AND status = 'running' FOR UPDATE
+"""
+# Between two items of long work. It says how far that is, and hears whether to stop.
+_REPORT = """
+UPDATE bf_control.operation SET progress = $3, steps = $4
+  FROM (SELECT set_config('synchronous_commit', 'off', true)) AS no_wait
+ WHERE id = $1 AND claim_token = $2 AND status = 'running'
+RETURNING cancel_requested_at IS NOT NULL AS cancel_requested
+"""
+# Whoever commits its last step has the row locked, and is not waited for.
+_LOCK_UNFINISHED = """
+SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
+       result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
+  FROM bf_control.operation WHERE id = $1 AND status IN ('queued', 'running')
+   FOR NO KEY UPDATE SKIP LOCKED
+"""
+_CANCEL_QUEUED = """
+UPDATE bf_control.operation
+   SET status = 'cancelled', error = $2, finished_at = clock_timestamp(),
+       cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp())
+ WHERE id = $1 AND status = 'queued'
+RETURNING id
+"""
+_REQUEST_CANCEL = """
+UPDATE bf_control.operation SET cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp())
+ WHERE id = $1 AND status = 'running'
+RETURNING id
 """
 # Unfinished, older than a moment, and no job in the queue will finish it.
 _LOST = """
@@ -85,35 +112,68 @@ async def insert(
     actor: str,
     request_id: str | None,
     traceparent: str | None,
+    retry_of: UUID | None,
 ) -> Operation:
-    row: Any = await conn.fetchrow(_INSERT, operation_id, kind, tenant_id, parameters, actor, request_id, traceparent)
-    return _operation(row)
+    row: Any = await conn.fetchrow(
+        _INSERT, operation_id, kind, tenant_id, parameters, actor, request_id, traceparent, retry_of
+    )
+    return operation_of(row)
 
 
 async def get(conn: Connection, operation_id: UUID) -> Operation | None:
     row = await conn.fetchrow(_GET, operation_id)
-    return None if row is None else _operation(row)
+    return None if row is None else operation_of(row)
 
 
 async def unfinished(conn: Connection, kind: Kind) -> Operation | None:
     """The oldest of the kind that is queued or running; nobody else asks until the transaction ends."""
     await conn.execute(_ONE_AT_A_TIME, kind)
     row = await conn.fetchrow(_UNFINISHED_OF_KIND, kind)
-    return None if row is None else _operation(row)
+    return None if row is None else operation_of(row)
 
 
 async def claim(conn: Connection, operation_id: UUID) -> Claim | None:
     """None where it is finished, gone, or of a kind that only a newer release knows."""
     row = await conn.fetchrow(_CLAIM, operation_id, list(Kind))
-    return None if row is None else Claim(operation=_operation(row), token=row["claim_token"])
+    return None if row is None else Claim(operation=operation_of(row), token=row["claim_token"])
 
 
-async def holds(conn: Connection, held: Claim) -> bool:
+async def holds(conn: Connection, held: Claim) -> Literal["held", "cancelled", "lost"]:
     """Whether the claim is still ours; the row stays locked, so it is until the transaction ends.
 
     Until then, changes of configuration are told as made through the service, for the operation's actor.
     """
-    return await conn.fetchrow(_HOLDS, held.operation.id, held.token) is not None
+    return _standing(await conn.fetchrow(_HOLDS, held.operation.id, held.token))
+
+
+async def report(
+    conn: Connection, held: Claim, progress: Progress, steps: list[Step]
+) -> Literal["held", "cancelled", "lost"]:
+    """Stores how far the work is, and says how the claim stands."""
+    document = {"done": progress.done, "total": progress.total}
+    return _standing(await conn.fetchrow(_REPORT, held.operation.id, held.token, document, _documents(steps)))
+
+
+def _standing(row: Record | None) -> Literal["held", "cancelled", "lost"]:
+    if row is None:
+        return "lost"
+    return "cancelled" if row["cancel_requested"] else "held"
+
+
+async def lock_unfinished(conn: Connection, operation_id: UUID) -> Operation | None:
+    """None where it has ended, or where somebody has it locked: its last step is being committed."""
+    row = await conn.fetchrow(_LOCK_UNFINISHED, operation_id)
+    return None if row is None else operation_of(row)
+
+
+async def cancel_queued(conn: Connection, operation_id: UUID, *, error: dict[str, Any]) -> None:
+    """Of an operation that lock_unfinished() returned queued."""
+    await conn.execute(_CANCEL_QUEUED, operation_id, error)
+
+
+async def request_cancel(conn: Connection, operation_id: UUID) -> None:
+    """Of an operation that lock_unfinished() returned running."""
+    await conn.execute(_REQUEST_CANCEL, operation_id)
 
 
 async def finish(
@@ -126,16 +186,7 @@ async def finish(
     steps: list[Step],
 ) -> bool:
     """False where the claim has been lost."""
-    documents = [
-        {
-            "name": step.name,
-            "status": step.status,
-            "started_at": step.started_at.isoformat(),
-            "duration_ms": step.duration_ms,
-        }
-        for step in steps
-    ]
-    row = await conn.fetchrow(_FINISH, held.operation.id, held.token, status, result, error, documents)
+    row = await conn.fetchrow(_FINISH, held.operation.id, held.token, status, result, error, _documents(steps))
     return row is not None
 
 
@@ -155,10 +206,10 @@ async def lost(conn: Connection) -> list[UUID]:
     return [row["id"] for row in await conn.fetch(_LOST)]
 
 
-def _operation(row: Record) -> Operation:
+def operation_of(row: Record) -> Operation:
     return Operation(
         id=UUID(str(row["id"])),
-        kind=Kind(row["kind"]),
+        kind=row["kind"],
         tenant_id=row["tenant_id"],
         status=Status(row["status"]),
         created_at=row["created_at"],
@@ -166,16 +217,35 @@ def _operation(row: Record) -> Operation:
         finished_at=row["finished_at"],
         attempts=row["attempts"],
         parameters=row["parameters"],
-        steps=tuple(_step(step) for step in row["steps"]),
+        progress=_progress(row["progress"]),
+        steps=tuple(step_of(step) for step in row["steps"]),
         result=row["result"],
         error=row["error"],
         actor=row["actor"],
         request_id=row["request_id"],
         traceparent=row["traceparent"],
+        cancel_requested=row["cancel_requested_at"] is not None,
+        retry_of=None if row["retry_of"] is None else UUID(str(row["retry_of"])),
     )
 
 
-def _step(document: dict[str, Any]) -> Step:
+def _progress(document: dict[str, Any] | None) -> Progress | None:
+    return None if document is None else Progress(done=document["done"], total=document["total"])
+
+
+def _documents(steps: list[Step]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": step.name,
+            "status": step.status,
+            "started_at": step.started_at.isoformat(),
+            "duration_ms": step.duration_ms,
+        }
+        for step in steps
+    ]
+
+
+def step_of(document: dict[str, Any]) -> Step:
     return Step(
         name=document["name"],
         status=Status(document["status"]),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from app.operations.model import Kind, Operation, Status
+from app.operations.model import Operation, Status
 
 
 class StepOut(BaseModel):
@@ -29,21 +29,31 @@ class ProblemOut(BaseModel):
     errors: list[dict[str, str]] | None = None
 
 
+class ProgressOut(BaseModel):
+    done: int
+    total: int
+
+
 class OperationOut(BaseModel):
     id: UUID
-    kind: Kind
+    kind: str = Field(description="`tenant.provision`, `schema.upgrade`, `schema.downgrade`; later releases add more")
     tenant_id: str | None
     status: Status
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     attempts: int
+    progress: ProgressOut | None = Field(description="Of work in items; null for work that is one transaction")
     steps: list[StepOut]
     result: dict[str, Any] | None = Field(description="What the work produced, once it succeeded")
-    error: dict[str, Any] | None = Field(description="A problem (RFC 9457), once it failed")
+    error: ProblemOut | None = Field(description="Once it failed or was cancelled")
+    cancel_requested: bool = Field(description="It stops before its next item")
+    request_id: str | None = Field(description="Of the request that asked for it")
+    retry_of: UUID | None = Field(description="The operation whose work this one repeats")
 
     @classmethod
     def of(cls, operation: Operation) -> Self:
+        progress = operation.progress
         return cls(
             id=operation.id,
             kind=operation.kind,
@@ -53,10 +63,19 @@ class OperationOut(BaseModel):
             started_at=operation.started_at,
             finished_at=operation.finished_at,
             attempts=operation.attempts,
+            progress=None if progress is None else ProgressOut(done=progress.done, total=progress.total),
             steps=[
                 StepOut(name=s.name, status=s.status, started_at=s.started_at, duration_ms=s.duration_ms)
                 for s in operation.steps
             ],
             result=operation.result,
-            error=operation.error,
+            error=None if operation.error is None else ProblemOut(**operation.error),
+            cancel_requested=operation.cancel_requested,
+            request_id=operation.request_id,
+            retry_of=operation.retry_of,
         )
+
+
+class OperationPage(BaseModel):
+    items: list[OperationOut]
+    next_page_token: str | None = Field(None, description="Absent on the last page")

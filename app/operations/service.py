@@ -11,8 +11,9 @@ from uuid import UUID
 from app.db.pool import Connection
 from app.errors import AppError, NotFound
 from app.jobs import queue
-from app.operations import queries
-from app.operations.model import Claim, Kind, Operation, Status, Step
+from app.operations import page_queries, queries
+from app.operations.model import Claim, Kind, Operation, Progress, Status, Step
+from app.operations.page_queries import OrderBy
 
 
 class OperationNotFound(NotFound):
@@ -27,6 +28,16 @@ class ClaimLost(AppError):
     title = "Claim lost"
 
 
+class CancelRequested(AppError):
+    """Its worker ends the operation here; what has committed stays."""
+
+    code = "operation_cancelled"
+    title = "The operation was cancelled"
+
+    def __init__(self) -> None:
+        super().__init__("It was cancelled on request.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Who asked for an operation, and in which request."""
@@ -39,20 +50,34 @@ class Origin:
 
 @dataclass(slots=True)
 class Steps:
-    """Measures the parts of a piece of work."""
+    """Measures the parts of a piece of work; a part that has begun and not ended is running."""
 
     taken: list[Step] = field(default_factory=list)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         started_at, begun = datetime.now(UTC), time.perf_counter()
-        status = Status.FAILED
+        place, status = len(self.taken), Status.FAILED
+        self.taken.append(Step(name=name, status=Status.RUNNING, started_at=started_at, duration_ms=None))
         try:
             yield
             status = Status.SUCCEEDED
+        except CancelRequested:
+            status = Status.CANCELLED
+            raise
         finally:
             duration = round((time.perf_counter() - begun) * 1000)
-            self.taken.append(Step(name=name, status=status, started_at=started_at, duration_ms=duration))
+            self.taken[place] = Step(name=name, status=status, started_at=started_at, duration_ms=duration)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationFilter:
+    """`kind` may be one that only another release knows."""
+
+    status: Status | None = None
+    kind: str | None = None
+    tenant_id: str | None = None
+    order_by: OrderBy = "-created_at"
 
 
 async def request(
@@ -63,6 +88,7 @@ async def request(
     origin: Origin,
     tenant_id: str | None = None,
     parameters: dict[str, Any] | None = None,
+    retry_of: UUID | None = None,
     queued: bool = True,
 ) -> Operation:
     """Stores the operation and queues its job: both are there if the caller commits, neither if not.
@@ -78,6 +104,7 @@ async def request(
         actor=origin.actor,
         request_id=origin.request_id,
         traceparent=origin.traceparent,
+        retry_of=retry_of,
     )
     if queued:
         await queue.enqueue(conn, operation_id)
@@ -96,22 +123,59 @@ async def require(conn: Connection, operation_id: str) -> Operation:
     return operation
 
 
+async def page(
+    conn: Connection, wanted: OperationFilter, *, after: tuple[str, str] | None, size: int
+) -> tuple[list[Operation], tuple[str, str] | None]:
+    """A page, and where the next one starts; None with the last one."""
+    found = await page_queries.page(
+        conn,
+        status=wanted.status,
+        kind=wanted.kind,
+        tenant_id=wanted.tenant_id,
+        order_by=wanted.order_by,
+        after=after,
+        limit=size + 1,
+    )
+    if len(found) <= size:
+        return found, None
+    last = found[size - 1]
+    return found[:size], (last.created_at.isoformat(), str(last.id))
+
+
 async def require_claim(conn: Connection, held: Claim) -> None:
-    """Raises ClaimLost; otherwise the claim holds until the transaction ends."""
-    if not await queries.holds(conn, held):
+    """Raises ClaimLost or CancelRequested; otherwise the claim holds until the transaction ends."""
+    _require_held(await queries.holds(conn, held))
+
+
+async def report(conn: Connection, held: Claim, progress: Progress, steps: Steps) -> None:
+    """Between two items of long work: shows how far it is. Raises ClaimLost or CancelRequested."""
+    _require_held(await queries.report(conn, held, progress, steps.taken))
+
+
+def _require_held(standing: str) -> None:
+    if standing == "lost":
+        raise ClaimLost("The operation was taken over by another worker.")
+    if standing == "cancelled":
+        raise CancelRequested
+
+
+async def finish(
+    conn: Connection,
+    held: Claim,
+    status: Status,
+    *,
+    steps: Steps,
+    result: dict[str, Any] | None = None,
+    error: dict[str, Any] | None = None,
+) -> None:
+    """Raises ClaimLost, so that the caller's transaction rolls back with all it did."""
+    if not await queries.finish(conn, held, status, result=result, error=error, steps=steps.taken):
         raise ClaimLost("The operation was taken over by another worker.")
 
 
 async def succeed(conn: Connection, held: Claim, *, result: dict[str, Any], steps: Steps) -> None:
-    """Raises ClaimLost, so that the caller's transaction rolls back with all it did."""
-    if not await queries.finish(conn, held, Status.SUCCEEDED, result=result, error=None, steps=steps.taken):
-        raise ClaimLost("The operation was taken over by another worker.")
-
-
-async def fail(conn: Connection, held: Claim, *, error: dict[str, Any], steps: Steps) -> None:
-    """Raises ClaimLost, as succeed() does."""
-    if not await queries.finish(conn, held, Status.FAILED, result=None, error=error, steps=steps.taken):
-        raise ClaimLost("The operation was taken over by another worker.")
+    """Raises ClaimLost, as finish() does."""
+    await finish(conn, held, Status.SUCCEEDED, result=result, steps=steps)
 
 
 async def requeue_lost(conn: Connection) -> int:

@@ -56,18 +56,25 @@ class Waiter:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while True:
-            left = deadline - loop.time()
-            try:
-                async with asyncio.timeout(max(0.0, min(left, _LOOK_AGAIN))):
-                    await event.wait()
-            except TimeoutError:
-                pass  # looking is what follows in either case
-            event.clear()
+            await self.pause(event, at_most=deadline - loop.time())
             async with self._database.connection() as conn:
                 operation = await queries.get(conn, operation_id)
             ended = operation is None or operation.status.terminal
             if ended or self._released or loop.time() >= deadline:
                 return operation
+
+    @property
+    def released(self) -> bool:
+        return self._released
+
+    async def pause(self, event: asyncio.Event, *, at_most: float = _LOOK_AGAIN) -> None:
+        """Until something was notified, or it is time to look in any case."""
+        try:
+            async with asyncio.timeout(max(0.0, min(at_most, _LOOK_AGAIN))):
+                await event.wait()
+        except TimeoutError:
+            pass  # looking is what follows in either case
+        event.clear()
 
     def _wake(self, operation_id: str) -> None:
         for event in self._events.get(operation_id, ()):

@@ -33,6 +33,7 @@ class Tenant:
     schema_name: str
     schema_version: int | None
     subscription_tier: str
+    billing_contact: str | None
     generation: int
     created_by: str
     created_at: datetime

@@ -12,9 +12,15 @@ from app.registry.model import State, Tenant, TenantId, TenantRequest
 OrderBy = Literal["id", "-id", "name", "-name", "created_at", "-created_at"]
 
 _GET = """
-SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, generation, created_by,
-       created_at, updated_at, last_operation_id, error
+SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
+       created_by, created_at, updated_at, last_operation_id, error
   FROM bf_control.tenant WHERE tenant_id = $1
+"""
+_LOCK_CONFIG = "SELECT bf_control.lock_tenant_config($1)"
+_GET_FOR_UPDATE = """
+SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
+       created_by, created_at, updated_at, last_operation_id, error
+  FROM bf_control.tenant WHERE tenant_id = $1 FOR NO KEY UPDATE
 """
 _REGISTER = """
 INSERT INTO bf_control.tenant
@@ -35,25 +41,36 @@ _FAIL = """
 UPDATE bf_control.tenant SET state = 'failed', error = $2, updated_at = now()
  WHERE tenant_id = $1 AND state = 'provisioning' RETURNING tenant_id
 """
-# $1 state, $2 tier, $3 part of id or name, $4 and $5 the last row of the page before, $6 how many.
+# With the context, what the history of tenant_config says of the change.
+_CHANGE = """
+SELECT bf_control.change_tenant($1, $2)
+  FROM (SELECT set_config('bf.source', 'api', true), set_config('app.current_user_id', left($3, 36), true)) AS context
+"""
+_HOLDS_CREDENTIALS = """
+SELECT ARRAY(SELECT d.key FROM jsonb_each($1::jsonb) AS d WHERE bf_control.holds_credentials(d.value))
+"""
+# $1 state, $2 tier, $3 part of id or name, $4 a feature, $5 a schema version, $6 and $7 the last row of the page
+# before, $8 how many.
 _PAGE = """
-SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, generation, created_by,
-       created_at, updated_at, last_operation_id, error
+SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
+       created_by, created_at, updated_at, last_operation_id, error
   FROM bf_control.tenant
  WHERE CASE WHEN $1::text IS NULL THEN state <> 'deleted' ELSE state = $1 END
    AND ($2::text IS NULL OR subscription_tier = $2)
    AND ($3::text IS NULL OR strpos(tenant_id, $3) > 0 OR strpos(lower(tenant_name), $3) > 0)
+   AND ($4::text IS NULL OR features @> ARRAY[$4::text])
+   AND ($5::integer IS NULL OR schema_version = $5)
 """
 _BEYOND: Final[dict[OrderBy, str]] = {
-    "id": "AND ($4::text IS NULL OR tenant_id > $5) ORDER BY tenant_id LIMIT $6",
-    "-id": "AND ($4::text IS NULL OR tenant_id < $5) ORDER BY tenant_id DESC LIMIT $6",
-    "name": "AND ($4::text IS NULL OR (tenant_name, tenant_id) > ($4, $5)) ORDER BY tenant_name, tenant_id LIMIT $6",
-    "-name": """AND ($4::text IS NULL OR (tenant_name, tenant_id) < ($4, $5))
- ORDER BY tenant_name DESC, tenant_id DESC LIMIT $6""",
-    "created_at": """AND ($4::text IS NULL OR (created_at, tenant_id) > ($4::text::timestamptz, $5))
- ORDER BY created_at, tenant_id LIMIT $6""",
-    "-created_at": """AND ($4::text IS NULL OR (created_at, tenant_id) < ($4::text::timestamptz, $5))
- ORDER BY created_at DESC, tenant_id DESC LIMIT $6""",
+    "id": "AND ($6::text IS NULL OR tenant_id > $7) ORDER BY tenant_id LIMIT $8",
+    "-id": "AND ($6::text IS NULL OR tenant_id < $7) ORDER BY tenant_id DESC LIMIT $8",
+    "name": "AND ($6::text IS NULL OR (tenant_name, tenant_id) > ($6, $7)) ORDER BY tenant_name, tenant_id LIMIT $8",
+    "-name": """AND ($6::text IS NULL OR (tenant_name, tenant_id) < ($6, $7))
+ ORDER BY tenant_name DESC, tenant_id DESC LIMIT $8""",
+    "created_at": """AND ($6::text IS NULL OR (created_at, tenant_id) > ($6::text::timestamptz, $7))
+ ORDER BY created_at, tenant_id LIMIT $8""",
+    "-created_at": """AND ($6::text IS NULL OR (created_at, tenant_id) < ($6::text::timestamptz, $7))
+ ORDER BY created_at DESC, tenant_id DESC LIMIT $8""",
 }
 # One statement for each order, so that each can walk its index.
 _LIST: Final[dict[OrderBy, str]] = {order: " ".join((_PAGE, beyond)) for order, beyond in _BEYOND.items()}
@@ -62,6 +79,24 @@ _LIST: Final[dict[OrderBy, str]] = {order: " ".join((_PAGE, beyond)) for order, 
 async def get(conn: Connection, tenant_id: TenantId) -> Tenant | None:
     row = await conn.fetchrow(_GET, tenant_id)
     return None if row is None else _tenant(row)
+
+
+async def lock(conn: Connection, tenant_id: TenantId) -> Tenant | None:
+    """As get(); the row, and its tenant_config first, stay locked until the transaction ends."""
+    await conn.execute(_LOCK_CONFIG, tenant_id)
+    row = await conn.fetchrow(_GET_FOR_UPDATE, tenant_id)
+    return None if row is None else _tenant(row)
+
+
+async def change(conn: Connection, tenant_id: TenantId, changes: dict[str, Any], *, actor: str) -> None:
+    """Sets tenant_name, subscription_tier, billing_contact: those that are in `changes`."""
+    await conn.execute(_CHANGE, tenant_id, changes, actor)
+
+
+async def credentials_in(conn: Connection, values: dict[str, Any]) -> list[str]:
+    """The names of those `values` that look like credentials."""
+    names: list[str] = await conn.fetchval(_HOLDS_CREDENTIALS, values)
+    return names
 
 
 async def register(conn: Connection, request: TenantRequest, operation_id: UUID) -> bool:
@@ -79,12 +114,10 @@ async def register(conn: Connection, request: TenantRequest, operation_id: UUID)
     return row is not None
 
 
-async def lock_request(conn: Connection, tenant_id: TenantId) -> tuple[State, dict[str, Any], UUID | None]:
-    """State, creation request and last operation of a tenant, whose row stays locked."""
+async def lock_request(conn: Connection, tenant_id: TenantId) -> tuple[State, dict[str, Any], UUID | None] | None:
+    """State, creation request and last operation of a tenant, whose row stays locked; None where there is none."""
     row = await conn.fetchrow(_LOCK_REQUEST, tenant_id)
-    if row is None:
-        raise LookupError(tenant_id)
-    return State(row["state"]), row["request"], row["last_operation_id"]
+    return None if row is None else (State(row["state"]), row["request"], row["last_operation_id"])
 
 
 async def retry(conn: Connection, tenant_id: TenantId, operation_id: UUID) -> bool:
@@ -103,6 +136,8 @@ async def page(
     state: State | None,
     tier: str | None,
     contains: str | None,
+    feature: str | None,
+    schema_version: int | None,
     order_by: OrderBy,
     after: tuple[str, str] | None,
     limit: int,
@@ -110,7 +145,7 @@ async def page(
     """Up to `limit` tenants beyond `after`: the order's value (created_at in ISO 8601) and the id."""
     value, last_id = (None, None) if after is None else after
     needle = None if contains is None else contains.lower()
-    rows = await conn.fetch(_LIST[order_by], state, tier, needle, value, last_id, limit)
+    rows = await conn.fetch(_LIST[order_by], state, tier, needle, feature, schema_version, value, last_id, limit)
     return [_tenant(row) for row in rows]
 
 
@@ -136,6 +171,7 @@ def _tenant(row: Record) -> Tenant:
         schema_name=row["schema_name"],
         schema_version=row["schema_version"],
         subscription_tier=row["subscription_tier"],
+        billing_contact=row["billing_contact"],
         generation=row["generation"],
         created_by=row["created_by"],
         created_at=row["created_at"],

@@ -19,24 +19,33 @@ class TenantNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantFilter:
-    """`contains` is matched in id and name, without regard to case."""
+    """`contains` is matched in id and name, without regard to case; `feature` is one that is enabled."""
 
     state: State | None = None
     tier: str | None = None
     contains: str | None = None
+    feature: str | None = None
+    schema_version: int | None = None
     order_by: OrderBy = "id"
 
 
-async def require(conn: Connection, tenant_id: str) -> Tenant:
-    """Raises TenantNotFound; an id that could be no tenant's is as unknown as any other."""
+async def require(conn: Connection, tenant_id: str, *, lock: bool = False) -> Tenant:
+    """Raises TenantNotFound; an id that could be no tenant's is as unknown as any other.
+
+    To `lock` keeps others from changing the tenant until the transaction ends.
+    """
     try:
         wanted = model.tenant_id(tenant_id)
     except ValueError:
         raise TenantNotFound from None
-    tenant = await queries.get(conn, wanted)
+    tenant = await (queries.lock if lock else queries.get)(conn, wanted)
     if tenant is None:
         raise TenantNotFound
     return tenant
+
+
+async def exists(conn: Connection, tenant_id: str) -> bool:
+    return await queries.get(conn, model.tenant_id(tenant_id)) is not None
 
 
 async def page(
@@ -48,6 +57,8 @@ async def page(
         state=wanted.state,
         tier=wanted.tier,
         contains=wanted.contains,
+        feature=wanted.feature,
+        schema_version=wanted.schema_version,
         order_by=wanted.order_by,
         after=after,
         limit=size + 1,

@@ -4,7 +4,9 @@ Nothing is dropped with CASCADE. What somebody else keeps in our schemas, or han
 before anything is dropped, and stops PostgreSQL itself should it appear meanwhile.
 """
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass, field
 
 from app.db.pool import Connection, Database
@@ -12,7 +14,7 @@ from app.db.retry import retrying
 from app.errors import Conflict
 from app.schema import downgrade_sql, files, queries, script
 from app.schema.script import Down, Target
-from app.schema.upgrade import Progress
+from app.schema.upgrade import Progress, go_on
 
 
 class DowngradeBlocked(Conflict):
@@ -54,14 +56,18 @@ class Outcome:
     roles_kept: dict[str, str] = field(default_factory=dict)
 
 
-async def plan(conn: Connection, target: Target) -> Plan:
-    """Raises DatabaseError where the database was made with other settings."""
+async def plan(conn: Connection, target: Target, *, measure: bool = True) -> Plan:
+    """Raises DatabaseError where the database was made with other settings.
+
+    Not to `measure` is for whoever cannot wait: sizes are then PostgreSQL's estimates, from the last VACUUM
+    or ANALYZE.
+    """
     database = str(await conn.fetchval(downgrade_sql.DATABASE))
     if not await queries.installed(conn):
         return Plan(database=database, installed=False)
     await queries.check_release(conn, target.settings())
     down = script.load_down(files.root())
-    sizes = await conn.fetch(downgrade_sql.SIZES)
+    sizes = await conn.fetch(downgrade_sql.SIZES if measure else downgrade_sql.SIZES_ESTIMATED)
     blockers = await conn.fetch(script.fill_downgrade(downgrade_sql.BLOCKERS, target, down))
     return Plan(
         database=database,
@@ -73,13 +79,29 @@ async def plan(conn: Connection, target: Target) -> Plan:
     )
 
 
+def digest(planned: Plan) -> bytes:
+    """Of what would go: another plan has another."""
+    named = [planned.database, [[tenant.tenant_id, tenant.schema_name] for tenant in planned.tenants]]
+    return hashlib.sha256(json.dumps(named).encode()).digest()
+
+
 def _ignore(_: Progress) -> None: ...
 
 
-async def run(database: Database, target: Target, *, progress: Callable[[Progress], None] = _ignore) -> Outcome:
-    """Drops everything. Cut short, it goes on where it stopped when it is run again.
+async def run(
+    database: Database,
+    target: Target,
+    *,
+    confirmed: Set[str] | None = None,
+    keep_control: bool = False,
+    progress: Callable[[Progress], None] = _ignore,
+    between: Callable[[Progress], Awaitable[None]] = go_on,
+) -> Outcome:
+    """Drops everything; to `keep_control`, everything but bf_control and bf_queue, and what they know of it all.
 
-    Raises DowngradeBlocked before anything is dropped, DatabaseError where PostgreSQL refuses later.
+    Cut short, it goes on where it stopped when it is run again. Raises DowngradeBlocked before anything is
+    dropped, for a tenant that is not among the `confirmed` too, and DatabaseError where PostgreSQL refuses
+    later. What `between` raises, awaited after each tenant, stops it there.
     """
     async with database.transaction() as conn:
         for statement in script.opening():
@@ -90,6 +112,8 @@ async def run(database: Database, target: Target, *, progress: Callable[[Progres
             f"{len(planned.blockers)} things that are not ours stand in the way; move or drop them first: "
             + "; ".join(planned.blockers[:10])
         )
+    if confirmed is not None and (others := {t.tenant_id for t in planned.tenants} - confirmed):
+        raise DowngradeBlocked(f"{len(others)} tenants were made after the plan; make a new one.")
     outcome = Outcome()
     if not planned.installed:
         return outcome
@@ -97,8 +121,10 @@ async def run(database: Database, target: Target, *, progress: Callable[[Progres
     for done, tenant in enumerate(planned.tenants, start=1):
         await retrying(lambda tenant=tenant: _drop_tenant(database, target, down, tenant))  # type: ignore[misc]
         outcome.tenants.append(tenant.tenant_id)
-        progress(Progress(step=tenant.schema_name, done=done, total=len(planned.tenants)))
-    await retrying(lambda: _drop(database, target, down, outcome))
+        reached = Progress(step=tenant.schema_name, done=done, total=len(planned.tenants))
+        progress(reached)
+        await between(reached)
+    await retrying(lambda: _drop(database, target, down, outcome, keep_control=keep_control))
     return outcome
 
 
@@ -114,7 +140,7 @@ async def _drop_tenant(database: Database, target: Target, down: Down, tenant: T
         await queries.forget_tenant(conn, tenant.tenant_id, built=built)
 
 
-async def _drop(database: Database, target: Target, down: Down, outcome: Outcome) -> None:
+async def _drop(database: Database, target: Target, down: Down, outcome: Outcome, *, keep_control: bool) -> None:
     """Shared schema, our own, and the roles that nothing else needs: a bounded number of locks, one commit."""
     async with database.transaction() as conn:
         await _execute(conn, script.opening())
@@ -124,7 +150,8 @@ async def _drop(database: Database, target: Target, down: Down, outcome: Outcome
             raise Conflict("A tenant was made meanwhile: stop the service, and run the downgrade again.")
         if await conn.fetchval(script.SHARED_EXISTS):
             await _execute(conn, script.drop_shared(down, target))
-        await _execute(conn, script.drop_control(down))
+        if not keep_control:
+            await _execute(conn, script.drop_control(down))
         for row in await conn.fetch(script.fill_downgrade(downgrade_sql.ROLES, target, down)):
             reason = row["reason"] or await _drop_role(conn, row["role_name"])
             if reason is None:

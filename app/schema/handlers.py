@@ -1,14 +1,19 @@
-"""The job behind POST /v1/schema/upgrade."""
+"""The jobs behind POST /v1/schema/upgrade and POST /v1/schema/downgrade."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from app.audit import service as audit
 from app.db.pool import Connection, Database
 from app.errors import AppError, Problem
 from app.operations import service as operations
-from app.operations.executor import Work
-from app.schema import upgrade
+from app.operations.executor import Reporter, Work
+from app.operations.model import Operation, Progress, Status
+from app.operations.rules import OUTCOMES, Rules
+from app.operations.service import Origin
+from app.schema import downgrade, requests, upgrade
 from app.schema.expected import ExpectedTenants
 from app.schema.script import Migration, Target
 
@@ -28,36 +33,76 @@ class UpgradeHandler:
     expected: ExpectedTenants
 
     async def run(self, work: Work) -> None:
+        report = Reporter(database=self.database, work=work)
+
+        async def between(reached: upgrade.Progress) -> None:
+            await report(Progress(done=reached.done, total=reached.total))
+
         with work.steps.step("upgrade"):
-            outcome = await upgrade.run(self.database, self.migrations, self.target)
+            outcome = await upgrade.run(self.database, self.migrations, self.target, between=between)
         self.expected.forget()
         if outcome.failed:
             named = "; ".join(f"{tenant_id}: {why}" for tenant_id, why in list(outcome.failed.items())[:5])
             raise TenantsNotUpgraded(f"{len(outcome.failed)} tenants were not upgraded: {named}")
-        async with self.database.transaction() as conn:
-            result = {
-                "applied": outcome.applied,
-                "tenants_upgraded": len(outcome.upgraded),
-                "warnings": outcome.warnings,
-            }
-            await operations.succeed(conn, work.claim, result=result, steps=work.steps)
-            await audit.record(
-                conn,
-                actor=work.claim.operation.actor,
-                action="schema.upgrade",
-                target="schema",
-                outcome="succeeded",
-                request_id=work.claim.operation.request_id,
-                after=result,
-            )
+        result = {
+            "applied": outcome.applied,
+            "tenants_upgraded": len(outcome.upgraded),
+            "warnings": outcome.warnings,
+        }
+        await _succeed(self.database, work, result)
 
-    async def failed(self, conn: Connection, work: Work, problem: Problem) -> None:
-        await audit.record(
-            conn,
-            actor=work.claim.operation.actor,
-            action="schema.upgrade",
-            target="schema",
-            outcome="failed",
-            request_id=work.claim.operation.request_id,
-            after=problem.as_json(),
-        )
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DowngradeHandler:
+    database: Database
+    target: Target
+    expected: ExpectedTenants
+
+    async def run(self, work: Work) -> None:
+        report = Reporter(database=self.database, work=work)
+
+        async def between(reached: upgrade.Progress) -> None:
+            await report(Progress(done=reached.done, total=reached.total))
+
+        confirmed = frozenset(work.claim.operation.parameters["tenant_ids"])
+        with work.steps.step("downgrade"):
+            outcome = await downgrade.run(
+                self.database, self.target, confirmed=confirmed, keep_control=True, between=between
+            )
+        self.expected.forget()
+        result = {
+            "tenants_dropped": len(confirmed),
+            "roles_dropped": outcome.roles_dropped,
+            "roles_kept": outcome.roles_kept,
+        }
+        await _succeed(self.database, work, result)
+
+
+async def _succeed(database: Database, work: Work, result: dict[str, Any]) -> None:
+    async with database.transaction() as conn:
+        await operations.succeed(conn, work.claim, result=result, steps=work.steps)
+        await _record(conn, work.claim.operation, Status.SUCCEEDED, result)
+
+
+async def _ended(conn: Connection, operation: Operation, status: Status, problem: Problem) -> None:
+    await _record(conn, operation, status, problem.as_json())
+
+
+async def _record(conn: Connection, operation: Operation, status: Status, after: dict[str, Any]) -> None:
+    await audit.record(
+        conn,
+        actor=operation.actor,
+        action=operation.kind,
+        target="schema",
+        outcome=OUTCOMES[status],
+        request_id=operation.request_id,
+        after=after,
+    )
+
+
+async def _upgrade_again(conn: Connection, failed: Operation, new_id: UUID, origin: Origin) -> Operation:
+    return await requests.request_upgrade(conn, operation_id=new_id, origin=origin, retry_of=failed.id)
+
+
+UPGRADE_RULES = Rules(ended=_ended, again=_upgrade_again)
+DOWNGRADE_RULES = Rules(ended=_ended, again=None)

@@ -1,34 +1,79 @@
-"""GET /v1/schema, POST /v1/schema/upgrade"""
+"""GET /v1/schema, GET /v1/schema/sql, POST /v1/schema/upgrade, POST /v1/schema/downgrade"""
 
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
 
-from app.audit import service as audit
-from app.db.pool import Connection
-from app.http import idempotency
-from app.http.auth import CurrentOperator, CurrentViewer
+from app.db.pool import Connection, Database
+from app.http import conditional, idempotency
+from app.http.auth import Actor, CurrentAdmin, CurrentOperator, CurrentViewer
+from app.http.conditional import IfNoneMatch
 from app.http.dependencies import Db, problems
+from app.http.dry_run import ValidateOnly
 from app.http.idempotency import Answer, Key
+from app.http.openapi import ACCEPTED, ETAG, NOT_MODIFIED, done
 from app.http.prefer import WaitSeconds
 from app.operations import answer as operation_answer
-from app.operations import queries as operation_queries
-from app.operations import service as operations
 from app.operations.answer import CurrentWaiter, origin_of
-from app.operations.model import Kind, Operation
+from app.operations.model import Operation
 from app.operations.schemas import OperationOut
-from app.schema import files, service
-from app.schema.schemas import SchemaOut, UpgradeIn
+from app.schema import confirmation, downgrade, files, requests, script, service
+from app.schema.schemas import DowngradeIn, PlanOut, SchemaOut, UpgradeIn
+from app.schema.script import Target
 
 router = APIRouter(prefix="/v1/schema", tags=["schema"])
+_LOCATION: Final = "/v1/schema"
 
 
-@router.get("", summary="Versions, applied and pending migrations", responses=problems())
-async def get_schema(db: Db, _: CurrentViewer) -> SchemaOut:
+def _target(request: Request) -> Target:
+    target: Target = request.app.state.services.target
+    return target
+
+
+CurrentTarget = Annotated[Target, Depends(_target)]
+
+
+@router.get(
+    "",
+    summary="Versions, applied and pending migrations",
+    response_model=SchemaOut,
+    responses={200: {"headers": ETAG}, 304: NOT_MODIFIED, **problems(400, 422)},
+)
+async def get_schema(db: Db, _: CurrentViewer, known: IfNoneMatch) -> Response:
     """What is installed, what this release would add, and how many tenants are at which version."""
     async with db.connection() as conn:
-        return SchemaOut.of(await service.state(conn, files.migrations()))
+        return conditional.answer(await _state(conn), known)
+
+
+async def _state(conn: Connection) -> SchemaOut:
+    return SchemaOut.of(await service.state(conn, files.migrations()))
+
+
+@router.get(
+    "/sql",
+    summary="The upgrade as one SQL script",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "A script for psql, which may be run again",
+            "content": {"application/sql": {"schema": {"type": "string"}}},
+        },
+        **problems(422),
+    },
+)
+async def get_schema_sql(_: CurrentViewer, target: CurrentTarget) -> Response:
+    """For a DBA to read, and to run as the role that is to own everything: psql -X -f upgrade.sql"""
+    text = "\n".join(script.psql(files.migrations(), target)) + "\n"
+    headers = {"Content-Disposition": 'attachment; filename="upgrade.sql"'}
+    return Response(text, media_type="application/sql", headers=headers)
+
+
+async def _finished(conn: Connection, _: Operation) -> Answer:
+    state = await _state(conn)
+    tag = conditional.tag_of(conditional.body_of(state))
+    return Answer(status=200, body=state.model_dump(mode="json"), headers={"ETag": tag})
 
 
 @router.post(
@@ -37,7 +82,8 @@ async def get_schema(db: Db, _: CurrentViewer) -> SchemaOut:
     summary="Bring the shared schema, then every tenant, up to date",
     response_model=OperationOut,
     responses={
-        200: {"model": SchemaOut, "description": "Done within the preferred wait"},
+        200: done(SchemaOut, "Done within the preferred wait; of a dry run: the schema as it is, with what is pending"),
+        202: ACCEPTED,
         **problems(400, 409, 413, 422),
     },
 )
@@ -48,31 +94,86 @@ async def upgrade_schema(
     key: Key,
     wait: WaitSeconds,
     body: UpgradeIn | None = None,
+    validate_only: ValidateOnly = False,
 ) -> JSONResponse:
-    """Idempotent. A request that comes while an upgrade is queued or running joins it."""
+    """Idempotent. A request that comes while an upgrade is queued or running joins it.
+
+    Each tenant commits by itself, so the operation shows its progress, and can be cancelled between two of them.
+    """
     origin = origin_of(actor)
 
     async def request(conn: Connection, operation_id: UUID) -> Answer:
-        operation = await operation_queries.unfinished(conn, Kind.SCHEMA_UPGRADE)
-        if operation is None:
-            operation = await operations.request(conn, operation_id, Kind.SCHEMA_UPGRADE, origin=origin)
-            await audit.record(
-                conn,
-                actor=actor.id,
-                action="schema.upgrade",
-                target="schema",
-                outcome="accepted",
-                request_id=actor.request_id,
-                source_address=actor.source_address,
-            )
-        return operation_answer.accepted(operation, location="/v1/schema")
+        operation = await requests.request_upgrade(conn, operation_id=operation_id, origin=origin)
+        return operation_answer.accepted(operation, location=_LOCATION)
 
-    async def finished(conn: Connection, _: Operation) -> Answer:
-        state = SchemaOut.of(await service.state(conn, files.migrations()))
-        return Answer(status=200, body=state.model_dump(mode="json"))
+    if validate_only:
+        async with db.transaction(keep=False) as conn:
+            await request(conn, operation_answer.new_id())
+            return JSONResponse((await _state(conn)).model_dump(mode="json"))
 
     call = idempotency.call(
         caller=actor.id, route="POST /v1/schema/upgrade", key=key, body=body or UpgradeIn.model_validate({})
     )
-    answer = await operation_answer.start(db, waiter, call, wait=wait, request=request, finished=finished)
+    answer = await operation_answer.start(db, waiter, call, wait=wait, request=request, finished=_finished)
     return answer.response()
+
+
+@router.post(
+    "/downgrade",
+    status_code=202,
+    summary="Destroy every tenant and the shared schema, by plan and confirmation",
+    response_model=OperationOut,
+    responses={
+        200: {
+            "model": PlanOut | SchemaOut,
+            "description": "The plan, with the confirmation to send back; or, done within the preferred wait, "
+            "the schema as it is now",
+        },
+        202: ACCEPTED,
+        **problems(400, 409, 413, 422),
+    },
+)
+async def downgrade_schema(
+    db: Db,
+    waiter: CurrentWaiter,
+    actor: CurrentAdmin,
+    target: CurrentTarget,
+    key: Key,
+    wait: WaitSeconds,
+    body: DowngradeIn | None = None,
+    validate_only: ValidateOnly = False,
+) -> JSONResponse:
+    """Two calls. The first, without a body, drops nothing: it answers with the plan and a `confirmation`.
+
+    The second, with that confirmation, is accepted only from the same caller, once, within ten minutes, and
+    while there is exactly that to drop. API keys, operations and the audit trail stay.
+    """
+    wanted = body or DowngradeIn.model_validate({})
+    if wanted.confirmation is None:
+        return await _plan(db, actor, target, keep=not validate_only)
+    token, origin = wanted.confirmation, origin_of(actor)
+
+    async def request(conn: Connection, operation_id: UUID) -> Answer:
+        planned = await downgrade.plan(conn, target, measure=False)
+        operation = await requests.request_downgrade(conn, planned, token, operation_id=operation_id, origin=origin)
+        return operation_answer.accepted(operation, location=_LOCATION)
+
+    if validate_only:
+        async with db.transaction(keep=False) as conn:
+            await request(conn, operation_answer.new_id())
+        return await _plan(db, actor, target, keep=False)
+
+    call = idempotency.call(caller=actor.id, route="POST /v1/schema/downgrade", key=key, body=wanted)
+    answer = await operation_answer.start(db, waiter, call, wait=wait, request=request, finished=_finished)
+    return answer.response()
+
+
+async def _plan(db: Database, actor: Actor, target: Target, *, keep: bool) -> JSONResponse:
+    """A plan is made anew each time: its confirmation is stored with no idempotency key."""
+    async with db.transaction(keep=keep) as conn:
+        planned = await downgrade.plan(conn, target, measure=False)
+        offered = None
+        if keep:
+            offered = await confirmation.offer(conn, actor=actor.id, digest=downgrade.digest(planned))
+    body: dict[str, Any] = PlanOut.of(planned, offered).model_dump(mode="json")
+    return JSONResponse(body)

@@ -1,10 +1,12 @@
 """The schema's state on the wire."""
 
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.schema.confirmation import Confirmation
+from app.schema.downgrade import Plan
 from app.schema.service import SchemaState
 
 
@@ -58,4 +60,44 @@ class UpgradeIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    target: str = Field("latest", pattern="^latest$", description="`latest`")
+    target: Literal["latest"] = "latest"
+
+
+class DowngradeIn(BaseModel):
+    """Without `confirmation`: make a plan. With that of a plan: do what it says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    confirmation: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+
+class TenantLossOut(BaseModel):
+    tenant_id: str
+    schema_name: str
+    bytes: int = Field(description="On disk; an estimate from the last VACUUM or ANALYZE")
+
+
+class PlanOut(BaseModel):
+    """What a downgrade would drop, and what must be repeated to have it done."""
+
+    database: str
+    tenants: list[TenantLossOut]
+    bytes: int
+    blockers: list[str] = Field(description="What is not ours and stands in the way: move or drop it first")
+    confirmation: str | None = Field(
+        description="Send it back to have this plan carried out: once, by the same caller; null in a dry run"
+    )
+    expires_at: datetime | None
+
+    @classmethod
+    def of(cls, plan: Plan, confirmation: Confirmation | None) -> Self:
+        return cls(
+            database=plan.database,
+            tenants=[
+                TenantLossOut(tenant_id=t.tenant_id, schema_name=t.schema_name, bytes=t.size) for t in plan.tenants
+            ],
+            bytes=plan.size,
+            blockers=list(plan.blockers),
+            confirmation=None if confirmation is None else confirmation.token,
+            expires_at=None if confirmation is None else confirmation.expires_at,
+        )

@@ -1,6 +1,6 @@
 """The whole upgrade: files in one transaction, then each existing tenant in one of its own."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from app.db.pool import Database
@@ -40,6 +40,10 @@ class Outcome:
 def _ignore(_: Progress) -> None: ...
 
 
+async def go_on(_: Progress) -> None:
+    """Between two items: nothing to tell, and nobody to ask whether to stop."""
+
+
 async def run(
     database: Database,
     migrations: Sequence[Migration],
@@ -47,10 +51,12 @@ async def run(
     *,
     layers: Sequence[Layer] = script.LAYERS,
     progress: Callable[[Progress], None] = _ignore,
+    between: Callable[[Progress], Awaitable[None]] = go_on,
 ) -> Outcome:
     """Brings the database up to date; run again, it does nothing.
 
-    One tenant's failure stops no other: it is reported, and the next run tries it again.
+    One tenant's failure stops no other: it is reported, and the next run tries it again. What `between`
+    raises, awaited after each tenant, stops it there.
     """
     outcome = Outcome()
     applied, outcome.warnings = await retrying(lambda: _install(database, migrations, target, layers))
@@ -63,7 +69,9 @@ async def run(
     tenant_ids = [tenant_id async for tenant_id in _outdated(database)]
     for done, tenant_id in enumerate(tenant_ids, start=1):
         await _bring_along(database, expected, tenant_id, outcome)
-        progress(Progress(step=tenant_id, done=done, total=len(tenant_ids)))
+        reached = Progress(step=tenant_id, done=done, total=len(tenant_ids))
+        progress(reached)
+        await between(reached)
     return outcome
 
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from app.db.pool import Connection, Database
-from app.errors import Problem
+from app.db.pool import Database
 from app.operations.executor import Work
+from app.operations.rules import Rules
 from app.schema import service as schema
 from app.schema.expected import ExpectedTenants
 from app.schema.script import Target
@@ -25,5 +25,5 @@ class ProvisionHandler:
         async with self.database.transaction() as conn:
             await service.provision(conn, work.claim, self.expected, self.target, steps=work.steps)
 
-    async def failed(self, conn: Connection, work: Work, problem: Problem) -> None:
-        await service.provisioning_failed(conn, work.claim, problem.as_json())
+
+PROVISION_RULES = Rules(ended=service.provisioning_ended, again=service.provision_again)

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
+from app.config.model import LIMIT_COLUMNS, TenantSettings
+from app.config.schemas import ConfigOut, FeatureOut
+from app.health.schemas import Health
 from app.operations.schemas import ProblemOut
 from app.registry import model
 from app.registry.model import State, Tenant, TenantRequest
@@ -43,6 +46,12 @@ def _plain_json(value: JsonValue) -> JsonValue:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]
+NewTenantId = Annotated[
+    str,
+    StringConstraints(min_length=2, max_length=36, pattern=r"^[a-z][a-z0-9_]{1,35}$"),
+    AfterValidator(_tenant_id),
+]
+BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]
 User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(_printable)]
 Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")]
 FeatureName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -85,9 +94,6 @@ class LimitsIn(BaseModel):
     storage_mb: int | None = Field(None, ge=0, le=1_000_000_000)
 
 
-_OWN_COLUMNS = frozenset({"max_budget_lines", "forecast_horizon_limit", "concurrent_users_limit"})
-
-
 class IntegrationsIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -98,8 +104,53 @@ class IntegrationsIn(BaseModel):
     notification_engine: JsonObject | None = None
 
 
-class TenantIn(BaseModel):
-    """A creation request: a tenant is configured in the transaction that creates it."""
+class TenantFields(BaseModel):
+    """A creation request but for the id: a tenant is configured in the transaction that creates it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant_name: Name
+    created_by: User | None = Field(None, description="By default the name of the API key, cut to 36 characters")
+    subscription_tier: Tier = "standard"
+    billing_contact: BillingContact | None = None
+    features_enabled: list[FeatureName] | None = Field(None, max_length=200)
+    limits: LimitsIn | None = None
+    config: ConfigIn | None = None
+    integrations: IntegrationsIn | None = None
+
+    def request(self, tenant_id: str, *, caller: str) -> TenantRequest:
+        """`caller` is who created it where the request names nobody."""
+        created_by = self.created_by or caller[:36]
+        return TenantRequest(
+            tenant_id=model.tenant_id(tenant_id),
+            tenant_name=self.tenant_name,
+            created_by=created_by,
+            subscription_tier=self.subscription_tier,
+            config=self._columns(),
+            document={**self.model_dump(mode="json", exclude_none=True), "tenant_id": tenant_id},
+        )
+
+    def _columns(self) -> dict[str, Any]:
+        """tenant_config columns and their values, as configure_tenant() takes them."""
+        columns: dict[str, Any] = {}
+        if self.config is not None:
+            columns |= self.config.model_dump(mode="json", exclude_none=True)
+        if self.limits is not None:
+            limits = self.limits.model_dump(exclude_none=True)
+            columns |= {name: value for name, value in limits.items() if name in LIMIT_COLUMNS}
+            others = {name: value for name, value in limits.items() if name not in LIMIT_COLUMNS}
+            columns |= {"usage_limits": others} if others else {}
+        if self.features_enabled is not None:
+            columns["features_enabled"] = list(dict.fromkeys(self.features_enabled))
+        if self.integrations is not None:
+            columns["apg_integrations"] = self.integrations.model_dump(exclude_none=True)
+        if self.billing_contact is not None:
+            columns["billing_contact"] = self.billing_contact
+        return columns
+
+
+class TenantIn(TenantFields):
+    """A creation request."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -119,46 +170,31 @@ class TenantIn(BaseModel):
         },
     )
 
-    tenant_id: Annotated[
-        str,
-        StringConstraints(min_length=2, max_length=36, pattern=r"^[a-z][a-z0-9_]{1,35}$"),
-        AfterValidator(_tenant_id),
-    ]
-    tenant_name: Name
-    created_by: User | None = Field(None, description="By default the name of the API key, cut to 36 characters")
-    subscription_tier: Tier = "standard"
-    features_enabled: list[FeatureName] | None = Field(None, max_length=200)
-    limits: LimitsIn | None = None
-    config: ConfigIn | None = None
-    integrations: IntegrationsIn | None = None
+    tenant_id: NewTenantId
 
-    def to_model(self, *, caller: str) -> TenantRequest:
-        """`caller` is who created it where the request names nobody."""
-        created_by = self.created_by or caller[:36]
-        return TenantRequest(
-            tenant_id=model.tenant_id(self.tenant_id),
-            tenant_name=self.tenant_name,
-            created_by=created_by,
-            subscription_tier=self.subscription_tier,
-            config=self._columns(),
-            document=self.model_dump(mode="json", exclude_none=True),
-        )
 
-    def _columns(self) -> dict[str, Any]:
-        """tenant_config columns and their values, as configure_tenant() takes them."""
-        columns: dict[str, Any] = {}
-        if self.config is not None:
-            columns |= self.config.model_dump(mode="json", exclude_none=True)
-        if self.limits is not None:
-            limits = self.limits.model_dump(exclude_none=True)
-            columns |= {name: value for name, value in limits.items() if name in _OWN_COLUMNS}
-            others = {name: value for name, value in limits.items() if name not in _OWN_COLUMNS}
-            columns |= {"usage_limits": others} if others else {}
-        if self.features_enabled is not None:
-            columns["features_enabled"] = list(dict.fromkeys(self.features_enabled))
-        if self.integrations is not None:
-            columns["apg_integrations"] = self.integrations.model_dump(exclude_none=True)
-        return columns
+class TenantPut(TenantFields):
+    """A creation request to the path that names the tenant."""
+
+    tenant_id: NewTenantId | None = Field(None, description="As in the path, if at all")
+
+
+class TenantPatch(BaseModel):
+    """JSON Merge Patch (RFC 7396): what is absent stays; null clears the billing contact."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"tenant_name": "ACME Worldwide", "billing_contact": "billing@acme.example"}]},
+    )
+
+    # Neither can be null, and what is absent is not looked at: the factories only keep a default out of the document.
+    tenant_name: Name = Field(default_factory=str)
+    subscription_tier: Tier = Field(default_factory=str)
+    billing_contact: BillingContact | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """What the client sent, and nothing else."""
+        return self.model_dump(exclude_unset=True)
 
 
 class TenantOut(BaseModel):
@@ -169,6 +205,7 @@ class TenantOut(BaseModel):
     schema_name: str
     schema_version: int | None = Field(description="Null until there is a schema")
     subscription_tier: str
+    billing_contact: str | None
     generation: int
     created_at: datetime
     updated_at: datetime
@@ -187,6 +224,7 @@ class TenantOut(BaseModel):
             schema_name=tenant.schema_name,
             schema_version=tenant.schema_version,
             subscription_tier=tenant.subscription_tier,
+            billing_contact=tenant.billing_contact,
             generation=tenant.generation,
             created_at=tenant.created_at,
             updated_at=tenant.updated_at,
@@ -194,6 +232,28 @@ class TenantOut(BaseModel):
             last_operation=None if operation is None else f"/v1/operations/{operation}",
             error=None if tenant.error is None else ProblemOut(**tenant.error),
         )
+
+
+class TenantFull(TenantOut):
+    """Everything about one tenant; what is kept in its configuration is null until there is a schema."""
+
+    config: ConfigOut | None
+    features: list[FeatureOut] | None
+    limits: dict[str, Any] | None = Field(description="Values by name, as tenant_config has them")
+    integrations: dict[str, Any] | None
+    health: Health
+
+    @classmethod
+    def whole(cls, tenant: Tenant, settings: TenantSettings | None, health: Health) -> Self:
+        known: dict[str, Any] = dict.fromkeys(("config", "features", "limits", "integrations"))
+        if settings is not None:
+            known = {
+                "config": ConfigOut.of(settings),
+                "features": [FeatureOut(name=name, enabled=True, source="tenant") for name in settings.features],
+                "limits": settings.limits,
+                "integrations": settings.integrations,
+            }
+        return cls(**dict(TenantOut.of(tenant)), **known, health=health)
 
 
 class TenantPage(BaseModel):

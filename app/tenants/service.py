@@ -4,9 +4,10 @@ from uuid import UUID
 
 from app.audit import service as audit
 from app.db.pool import Connection
-from app.errors import Conflict, FieldError, Invalid
+from app.errors import Conflict, FieldError, Invalid, Problem
 from app.operations import service as operations
-from app.operations.model import Claim, Kind, Operation
+from app.operations.model import Claim, Kind, Operation, Status
+from app.operations.rules import OUTCOMES
 from app.operations.service import Origin, Steps
 from app.registry import queries as registry
 from app.registry import service as registry_service
@@ -34,7 +35,13 @@ class TenantFailedOtherwise(Conflict):
 
 
 async def request_provisioning(
-    conn: Connection, request: TenantRequest, *, operation_id: UUID, origin: Origin, by_hand: bool = False
+    conn: Connection,
+    request: TenantRequest,
+    *,
+    operation_id: UUID,
+    origin: Origin,
+    retry_of: UUID | None = None,
+    by_hand: bool = False,
 ) -> Operation:
     """Stores tenant, operation, job and audit row, in the caller's transaction.
 
@@ -43,54 +50,64 @@ async def request_provisioning(
     TenantBeingProvisioned, TenantFailedOtherwise, Invalid, and SchemaNotInstalled before the first upgrade.
     """
     await schema.require_shared(conn)
-    if request.config:
-        await _check_config(conn, request)
+    await _check_values(conn, request)
     operation = await operations.request(
         conn,
         operation_id,
         Kind.TENANT_PROVISION,
         origin=origin,
         tenant_id=request.tenant_id,
+        retry_of=retry_of,
         queued=not by_hand,
     )
     if not await registry.register(conn, request, operation_id):
         await _take_up_again(conn, request, operation_id, exact=not by_hand)
+    await _accepted(conn, request.tenant_id, request.tenant_name, request.subscription_tier, origin)
+    return operation
+
+
+async def _accepted(conn: Connection, tenant_id: TenantId, tenant_name: str, tier: str, origin: Origin) -> None:
     await audit.record(
         conn,
         actor=origin.actor,
         action="tenant.create",
-        target=f"tenant/{request.tenant_id}",
+        target=f"tenant/{tenant_id}",
         outcome="accepted",
         request_id=origin.request_id,
         source_address=origin.source_address,
-        after={"tenant_name": request.tenant_name, "subscription_tier": request.subscription_tier},
+        after={"tenant_name": tenant_name, "subscription_tier": tier},
     )
-    return operation
 
 
-async def _check_config(conn: Connection, request: TenantRequest) -> None:
+async def _check_values(conn: Connection, request: TenantRequest) -> None:
     """What only the database knows, before it is too late for a 422."""
+    # A name holds credentials only as part of a URL: most requests have nothing to ask.
+    if not request.config and "://" not in request.tenant_name:
+        return
     config = request.config
     known_currency, known_time_zone, credentials = await queries.check_config(
         conn,
         currency=config.get("default_currency", "USD"),
         time_zone=config.get("time_zone", "UTC"),
-        config=config,
+        config={**config, "tenant_name": request.tenant_name},
     )
     errors = []
     if not known_currency:
         errors.append(FieldError(pointer="/config/default_currency", detail="is no ISO 4217 code"))
     if not known_time_zone:
         errors.append(FieldError(pointer="/config/time_zone", detail="is no IANA time zone"))
+    own = {"apg_integrations": "/integrations", "tenant_name": "/tenant_name", "billing_contact": "/billing_contact"}
     for column in credentials:
-        pointer = "/integrations" if column == "apg_integrations" else f"/config/{column}"
-        errors.append(FieldError(pointer=pointer, detail="must not hold credentials"))
+        errors.append(FieldError(pointer=own.get(column, f"/config/{column}"), detail="must not hold credentials"))
     if errors:
         raise Invalid("The request is not valid; see errors.", errors=errors)
 
 
 async def _take_up_again(conn: Connection, request: TenantRequest, operation_id: UUID, *, exact: bool) -> None:
-    state, stored, last_operation_id = await registry.lock_request(conn, request.tenant_id)
+    found = await registry.lock_request(conn, request.tenant_id)
+    if found is None:  # it was there a moment ago, and has gone since
+        raise TenantExists(f"Tenant {request.tenant_id} is just being removed; try again.")
+    state, stored, last_operation_id = found
     if state is State.PROVISIONING:
         raise TenantBeingProvisioned(
             f"Tenant {request.tenant_id} is being provisioned.",
@@ -105,6 +122,25 @@ async def _take_up_again(conn: Connection, request: TenantRequest, operation_id:
             state=state,
         )
     await registry.retry(conn, request.tenant_id, operation_id)
+
+
+async def provision_again(conn: Connection, failed: Operation, new_id: UUID, origin: Origin) -> Operation:
+    """The failed creation as it was requested. Raises TenantExists where the tenant is no longer failed."""
+    tenant = await registry_service.require(conn, failed.tenant_id or "", lock=True)
+    if tenant.state is not State.FAILED:
+        raise TenantExists(f"Tenant {tenant.tenant_id} is {tenant.state} now.", state=tenant.state)
+    await schema.require_shared(conn)
+    operation = await operations.request(
+        conn,
+        new_id,
+        Kind.TENANT_PROVISION,
+        origin=origin,
+        tenant_id=tenant.tenant_id,
+        retry_of=failed.id,
+    )
+    await registry.retry(conn, tenant.tenant_id, new_id)
+    await _accepted(conn, tenant.tenant_id, tenant.tenant_name, tenant.subscription_tier, origin)
+    return operation
 
 
 async def provision(
@@ -143,16 +179,16 @@ async def provision(
     return tenant
 
 
-async def provisioning_failed(conn: Connection, claim: Claim, problem: dict[str, object]) -> None:
-    """The tenant reads failed, with the operation's problem, until the same request is made again."""
-    tenant_id = TenantId(claim.operation.tenant_id or "")
-    await registry.fail(conn, tenant_id, problem)
+async def provisioning_ended(conn: Connection, operation: Operation, status: Status, problem: Problem) -> None:
+    """Failed or cancelled: the tenant reads failed, with the problem, until the same request is made again."""
+    tenant_id = TenantId(operation.tenant_id or "")
+    await registry.fail(conn, tenant_id, problem.as_json())
     await audit.record(
         conn,
-        actor=claim.operation.actor,
+        actor=operation.actor,
         action="tenant.create",
         target=f"tenant/{tenant_id}",
-        outcome="failed",
-        request_id=claim.operation.request_id,
-        after=problem,
+        outcome=OUTCOMES[status],
+        request_id=operation.request_id,
+        after=problem.as_json(),
     )

@@ -23,10 +23,18 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/livez"): None,
     ("GET", "/readyz"): None,
     ("GET", "/v1/schema"): Role.VIEWER,
+    ("GET", "/v1/schema/sql"): Role.VIEWER,
     ("POST", "/v1/schema/upgrade"): Role.OPERATOR,
+    ("POST", "/v1/schema/downgrade"): Role.ADMIN,
     ("GET", "/v1/tenants"): Role.VIEWER,
     ("POST", "/v1/tenants"): Role.OPERATOR,
     ("GET", "/v1/tenants/{tenant_id}"): Role.VIEWER,
+    ("PUT", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
+    ("PATCH", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
+    ("GET", "/v1/operations"): Role.VIEWER,
+    ("POST", "/v1/operations/{operation_id}/cancel"): Role.OPERATOR,
+    ("POST", "/v1/operations/{operation_id}/retry"): Role.OPERATOR,
+    ("GET", "/v1/operations/{operation_id}/events"): Role.VIEWER,
     ("GET", "/v1/operations/{operation_id}"): Role.VIEWER,
 }
 _INCLUDES = {Role.ADMIN: {Role.ADMIN, Role.OPERATOR, Role.VIEWER}, Role.OPERATOR: {Role.OPERATOR, Role.VIEWER}}

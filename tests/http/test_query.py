@@ -1,6 +1,7 @@
 """What a route does not know is refused, not ignored."""
 
 import asyncio
+from uuid import uuid4
 
 from app.apikeys.model import Role
 from app.http.pagination import PageTokens
@@ -10,19 +11,24 @@ from tests.support.problems import problem
 
 async def test_a_parameter_that_a_route_does_not_have_is_refused(idle_api: Api) -> None:
     body = {"tenant_id": "acme", "tenant_name": "A"}
-    answer = await idle_api.client.post("/v1/tenants?validate_only=true", json=body)
-    assert problem(answer, 422)["errors"] == [
-        {"pointer": "query/validate_only", "detail": "is no parameter of this call"}
-    ]
+    answer = await idle_api.client.post("/v1/tenants?validate=true", json=body)
+    assert problem(answer, 422)["errors"] == [{"pointer": "query/validate", "detail": "is no parameter of this call"}]
     problem(await idle_api.client.get("/v1/tenants/acme"), 404)
     problem(await idle_api.client.get("/v1/tenants?limit=5"), 422)
 
 
 async def test_a_signed_token_that_makes_no_sense_is_400(idle_api: Api) -> None:
     """Without a pepper anybody can sign one."""
-    query = {"state": None, "tier": None, "q": None, "order_by": "created_at"}
-    token = PageTokens.of("").issue(query, ("yesterday", "acme"))
+    tenants = dict.fromkeys(("state", "tier", "feature", "schema_version", "q"))
+    tenants |= {"list": "tenants", "order_by": "created_at"}
+    token = PageTokens.of("").issue(tenants, ("yesterday", "acme"))
     problem(await idle_api.client.get(f"/v1/tenants?order_by=created_at&page_token={token}"), 400, "invalid_page_token")
+    operations = dict.fromkeys(("status", "kind", "tenant_id"))
+    operations |= {"list": "operations", "order_by": "created_at"}
+    for position in (("yesterday", str(uuid4())), ("2026-01-01T00:00:00+00:00", "acme")):
+        token = PageTokens.of("").issue(operations, position)
+        answer = await idle_api.client.get(f"/v1/operations?order_by=created_at&page_token={token}")
+        problem(answer, 400, "invalid_page_token")
 
 
 async def test_a_key_for_one_tenant_reaches_nothing_else(idle_api: Api) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.db.pool import Database
 from app.operations import queries, service
-from app.operations.model import Claim, Kind
+from app.operations.model import Claim, Kind, Status
 from app.operations.service import ClaimLost, Origin, Steps
 from app.schema.expected import ExpectedTenants
 from app.schema.script import Target
@@ -234,7 +234,7 @@ async def test_a_stale_claim_writes_nothing(database: Database) -> None:
         with pytest.raises(ClaimLost):
             await service.succeed(conn, stale, result={"by": "stale"}, steps=Steps())
         with pytest.raises(ClaimLost):
-            await service.fail(conn, stale, error={"by": "stale"}, steps=Steps())
+            await service.finish(conn, stale, Status.FAILED, error={"by": "stale"}, steps=Steps())
     async with database.transaction() as conn:
         assert not await queries.release(conn, stale)
         await service.succeed(conn, current, result={"by": "current"}, steps=Steps())

@@ -1,0 +1,14 @@
+"""What every process that ends operations must know of each kind."""
+
+from typing import Final
+
+from app.operations.model import Kind
+from app.operations.rules import AllRules
+from app.schema.handlers import DOWNGRADE_RULES, UPGRADE_RULES
+from app.tenants.handlers import PROVISION_RULES
+
+RULES: Final[AllRules] = {
+    Kind.SCHEMA_UPGRADE: UPGRADE_RULES,
+    Kind.SCHEMA_DOWNGRADE: DOWNGRADE_RULES,
+    Kind.TENANT_PROVISION: PROVISION_RULES,
+}

@@ -1,0 +1,72 @@
+"""Asking for an upgrade or a downgrade: one of them at a time, in the caller's transaction."""
+
+from uuid import UUID
+
+from app.audit import service as audit
+from app.db.pool import Connection
+from app.errors import Conflict
+from app.operations import queries as operation_queries
+from app.operations import service as operations
+from app.operations.model import Kind, Operation
+from app.operations.service import Origin
+from app.schema import confirmation, downgrade
+from app.schema.downgrade import DowngradeBlocked, Plan
+
+
+class SchemaBusy(Conflict):
+    code = "schema_operation_running"
+    title = "Another operation on the schema is running"
+
+
+async def request_upgrade(
+    conn: Connection, *, operation_id: UUID, origin: Origin, retry_of: UUID | None = None
+) -> Operation:
+    """A new operation, or the one that is queued or running. Raises SchemaBusy during a downgrade."""
+    running = await operation_queries.unfinished(conn, Kind.SCHEMA_UPGRADE)
+    if running is not None:
+        return running
+    await _require_none(conn, Kind.SCHEMA_DOWNGRADE)
+    operation = await operations.request(conn, operation_id, Kind.SCHEMA_UPGRADE, origin=origin, retry_of=retry_of)
+    await _accepted(conn, operation, origin)
+    return operation
+
+
+async def request_downgrade(
+    conn: Connection, planned: Plan, token: str, *, operation_id: UUID, origin: Origin
+) -> Operation:
+    """Raises ConfirmationInvalid, DowngradeBlocked, and SchemaBusy while the schema is worked on."""
+    await confirmation.use_up(conn, token, actor=origin.actor, digest=downgrade.digest(planned))
+    if planned.blockers:
+        raise DowngradeBlocked(
+            f"{len(planned.blockers)} things that are not ours stand in the way; move or drop them first.",
+            blockers=list(planned.blockers[:100]),
+        )
+    await _require_none(conn, Kind.SCHEMA_UPGRADE)
+    await _require_none(conn, Kind.SCHEMA_DOWNGRADE)
+    operation = await operations.request(
+        conn,
+        operation_id,
+        Kind.SCHEMA_DOWNGRADE,
+        origin=origin,
+        parameters={"tenant_ids": [tenant.tenant_id for tenant in planned.tenants]},
+    )
+    await _accepted(conn, operation, origin)
+    return operation
+
+
+async def _require_none(conn: Connection, kind: Kind) -> None:
+    running = await operation_queries.unfinished(conn, kind)
+    if running is not None:
+        raise SchemaBusy(f"A {kind} is {running.status}; wait for its end.", operation=f"/v1/operations/{running.id}")
+
+
+async def _accepted(conn: Connection, operation: Operation, origin: Origin) -> None:
+    await audit.record(
+        conn,
+        actor=origin.actor,
+        action=operation.kind,
+        target="schema",
+        outcome="accepted",
+        request_id=origin.request_id,
+        source_address=origin.source_address,
+    )

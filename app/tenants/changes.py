@@ -1,0 +1,98 @@
+"""PUT and PATCH of a tenant: creation that may be repeated, and changes of what names and bills it."""
+
+from typing import Any, Final
+from uuid import UUID
+
+from app.audit import service as audit
+from app.db.pool import Connection
+from app.errors import Conflict, FieldError, Invalid
+from app.operations import service as operations
+from app.operations.model import Operation
+from app.operations.service import Origin
+from app.registry import queries as registry
+from app.registry import service as registry_service
+from app.registry.model import State, Tenant, TenantRequest
+from app.tenants import service
+from app.tenants.service import TenantBeingProvisioned, TenantExists
+
+_CHANGEABLE: Final = frozenset({State.ACTIVE, State.SUSPENDED})
+
+
+class TenantRequestDiffers(Conflict):
+    code = "tenant_request_differs"
+    title = "The tenant was created by another request"
+
+
+class TenantNotChangeable(Conflict):
+    code = "tenant_state_forbids"
+    title = "The tenant's state does not allow this"
+
+
+async def put(
+    conn: Connection, request: TenantRequest, *, operation_id: UUID, origin: Origin
+) -> tuple[Operation | None, Tenant]:
+    """Creates the tenant, or finds it as this same request has made it; in the caller's transaction.
+
+    The operation is the one that is to be waited for: None where there is nothing left to do. Raises
+    TenantRequestDiffers, and what service.request_provisioning() raises.
+    """
+    operation = await _under_way(conn, request)
+    tenant = await registry.get(conn, request.tenant_id)
+    if operation is not None or (tenant is not None and tenant.state is not State.FAILED):
+        return operation, await registry_service.require(conn, request.tenant_id)
+    try:
+        async with conn.transaction():
+            operation = await service.request_provisioning(conn, request, operation_id=operation_id, origin=origin)
+    except (TenantBeingProvisioned, TenantExists):  # by somebody who was a moment faster
+        operation = await _under_way(conn, request)
+    return operation, await registry_service.require(conn, request.tenant_id)
+
+
+async def _under_way(conn: Connection, request: TenantRequest) -> Operation | None:
+    """What builds the tenant now. Raises TenantRequestDiffers where it was asked for otherwise."""
+    found = await registry.lock_request(conn, request.tenant_id)
+    if found is None:
+        return None
+    state, stored, last_operation_id = found
+    if stored != request.document:
+        raise TenantRequestDiffers(
+            f"Tenant {request.tenant_id} was created by another request and is {state}; PATCH changes it.", state=state
+        )
+    if state is not State.PROVISIONING or last_operation_id is None:
+        return None
+    return await operations.require(conn, str(last_operation_id))
+
+
+async def change(conn: Connection, tenant: Tenant, changes: dict[str, Any], *, origin: Origin) -> Tenant:
+    """Sets tenant_name, subscription_tier and billing_contact, in the caller's transaction; `tenant` is locked.
+
+    Raises TenantNotChangeable with the states that allow it, and Invalid for what looks like credentials.
+    """
+    if tenant.state not in _CHANGEABLE:
+        raise TenantNotChangeable(
+            f"Tenant {tenant.tenant_id} is {tenant.state}; it can be changed while active or suspended.",
+            state=tenant.state,
+            allowed_states=sorted(_CHANGEABLE),
+        )
+    before = {name: getattr(tenant, name) for name in changes}
+    if before == changes:
+        return tenant
+    suspicious = await registry.credentials_in(conn, changes)
+    if suspicious:
+        raise Invalid(
+            "The request is not valid; see errors.",
+            errors=[FieldError(pointer=f"/{name}", detail="must not hold credentials") for name in suspicious],
+        )
+    await registry.change(conn, tenant.tenant_id, changes, actor=origin.actor)
+    await audit.record(
+        conn,
+        actor=origin.actor,
+        action="tenant.change",
+        target=f"tenant/{tenant.tenant_id}",
+        outcome="succeeded",
+        request_id=origin.request_id,
+        source_address=origin.source_address,
+        before=before,
+        after=changes,
+    )
+    return await registry_service.require(conn, tenant.tenant_id)
