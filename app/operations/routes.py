@@ -4,8 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.responses import JSONResponse, Response
-from fastapi.sse import EventSourceResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 
 from app.audit import service as audit
@@ -195,7 +194,7 @@ class InvalidEventId(BadRequest):
 @router.get(
     "/{operation_id}/events",
     summary="Follow an operation as server-sent events",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,
     responses={
         200: {
             "description": "Events `queued`, `running`, `progress`, `succeeded`, `failed`, `cancelled`; the data of "
@@ -222,7 +221,7 @@ async def stream_operation_events(
         return Response(status_code=204)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     content = stream.follow(db, waiter, operation.id, after=after)
-    return EventSourceResponse(content, headers=headers)
+    return StreamingResponse(content, media_type="text/event-stream", headers=headers)
 
 
 def _event_number(last_event_id: str | None) -> int:
