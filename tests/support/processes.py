@@ -47,11 +47,11 @@ async def bf_admin(*arguments: str, env: dict[str, str], cwd: Path | None = None
     return await run(sys.executable, "-m", "app", *arguments, env=env, cwd=cwd)
 
 
-async def run(*command: str, env: dict[str, str], cwd: Path | None = None) -> Finished:
+async def run(*command: str, env: dict[str, str], cwd: Path | None = None, within: float = 60) -> Finished:
     process = await asyncio.create_subprocess_exec(
         *command, env=env, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
+    stdout, stderr = await asyncio.wait_for(process.communicate(), within)
     return Finished(process.returncode or 0, stdout.decode(), stderr.decode())
 
 
