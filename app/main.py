@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
@@ -27,13 +28,14 @@ from app.kinds import RULES
 from app.log import logger
 from app.operations import routes as operations
 from app.operations.rules import AllRules
-from app.operations.schemas import ProblemOut
+from app.operations.schemas import OperationOut, ProblemOut
 from app.operations.waiter import Waiter
 from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
 from app.tenants import routes as tenants
+from app.tenants.schemas import TenantFull, TenantOut
 from app.worker import Worker
 
 _log = logger(__name__)
@@ -96,10 +98,14 @@ def _version() -> str:
 def _describe(app: FastAPI) -> None:
     generate = app.openapi
 
+    @cache
     def openapi() -> dict[str, object]:
         document = generate()
-        # A problem that no route returns as its own, only as a failure.
-        document["components"]["schemas"].setdefault("ProblemOut", ProblemOut.model_json_schema())
+        schemas = document["components"]["schemas"]
+        # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
+        for model in (ProblemOut, OperationOut, TenantOut, TenantFull):
+            examples = model.model_json_schema()["examples"]
+            schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)
 
     app.openapi = openapi  # type: ignore[method-assign]
