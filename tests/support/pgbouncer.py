@@ -9,12 +9,14 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from app.db.embedded import HOST, SUPERUSER
-from tests.support.cluster import Cluster
-from tests.support.processes import free_port
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from tests.support.cluster import Cluster
 
 _PATIENCE: Final = 10  # seconds
 _SETTINGS: Final = {
@@ -36,7 +38,7 @@ class PgBouncer:
     `settings` are those of pgbouncer.ini: pool_mode, default_pool_size, ignore_startup_parameters ...
     """
 
-    def __init__(self, cluster: Cluster, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, cluster: "Cluster", *, settings: Mapping[str, str] | None = None) -> None:
         self.port = 0
         self._cluster = cluster
         self._settings = {**_SETTINGS, **(settings or {})}

@@ -5,7 +5,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -17,12 +16,15 @@ from typing import IO
 
 import httpx
 
+from tests.support import pooling
+from tests.support.ports import free_port
+
 
 def environment(dsn: str, **variables: str) -> dict[str, str]:
     """The shell's environment without its BF_* variables, and with these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BF_")}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    return {**kept, "PYTHONPYCACHEPREFIX": _bytecode(), "DATABASE_URL": dsn, **variables}
+    return {**kept, "PYTHONPYCACHEPREFIX": _bytecode(), **pooling.variables(dsn), **variables}
 
 
 @cache
@@ -53,13 +55,6 @@ async def run(*command: str, env: dict[str, str], cwd: Path | None = None) -> Fi
     )
     stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
     return Finished(process.returncode or 0, stdout.decode(), stderr.decode())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
