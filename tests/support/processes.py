@@ -59,10 +59,12 @@ async def run(*command: str, env: dict[str, str], cwd: Path | None = None) -> Fi
 
 @asynccontextmanager
 async def background(
-    *arguments: str, env: dict[str, str], stderr: IO[bytes] | None = None
+    *arguments: str, env: dict[str, str], stderr: IO[bytes] | None = None, cwd: Path | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """`bf-admin …` until the block ends; whatever is left of it then is killed."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "app", *arguments, env=env, stderr=stderr)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app", *arguments, env=env, stderr=stderr, cwd=cwd
+    )
     try:
         yield process
     finally:
@@ -93,23 +95,28 @@ class Served:
 
 
 @asynccontextmanager
-async def logged(*arguments: str, env: dict[str, str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def logged(
+    *arguments: str, env: dict[str, str], log: Path, cwd: Path | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """As background(), with standard error, as JSON lines, in a file."""
     with log.open("ab") as stderr:
-        async with background(*arguments, env={**env, "BF_LOG_FORMAT": "json"}, stderr=stderr) as process:
+        async with background(*arguments, env={**env, "BF_LOG_FORMAT": "json"}, stderr=stderr, cwd=cwd) as process:
             yield process
 
 
 @asynccontextmanager
 async def served(
-    *arguments: str, env: dict[str, str], directory: Path, wanted: str = "/readyz"
+    *arguments: str, env: dict[str, str], directory: Path, wanted: str = "/readyz", cwd: Path | None = None
 ) -> AsyncIterator[Served]:
-    """`bf-admin serve` whose client has the bootstrap admin key, kept in `directory`; `wanted` answers 200."""
+    """`bf-admin serve` whose client has the bootstrap admin key, kept in `directory`; `wanted` answers 200.
+
+    `cwd` is where another release is.
+    """
     port, key_file = free_port(), directory / "admin-key"
     log = directory / f"serve-{port}.log"
     env = {**env, "BF_BOOTSTRAP_ADMIN_KEY_FILE": str(key_file)}
     async with (
-        logged("serve", "--port", str(port), *arguments, env=env, log=log) as process,
+        logged("serve", "--port", str(port), *arguments, env=env, log=log, cwd=cwd) as process,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=40) as client,
     ):
         await answers(client, wanted, process=process)
