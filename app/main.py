@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI
 from app.apikeys.service import Keys
 from app.dashboard import routes as dashboard
 from app.db.pool import Database
-from app.db.pools import ddl_database
+from app.db.pools import ddl_database, request_database
 from app.db.readiness import Readiness
 from app.errors import AppError
 from app.health import routes as health
@@ -114,17 +114,7 @@ def _describe(app: FastAPI) -> None:
 def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        direct = settings.direct_database_url is None
-        database = Database(
-            settings.dsn(),
-            max_size=settings.db_pool_max,
-            application_name="bf-admin api",
-            statement_cache=direct,
-            # A request waits for nobody's lock longer than a client should wait for a 503. PgBouncer takes no
-            # such setting at connection time.
-            server_settings={"lock_timeout": "2s"} if direct else None,
-            command_timeout=10.0,
-        )
+        database = request_database(settings)
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
         readiness = Readiness()
         services = Services(

@@ -1,7 +1,27 @@
 """Which connections a process opens for what."""
 
+from typing import Final
+
 from app.db.pool import Database
 from app.settings import Settings
+
+# A request waits for nobody's lock longer than a client should wait for a 503.
+_REQUEST_SETTINGS: Final = {"lock_timeout": "2s"}
+_SET_REQUEST_SETTINGS: Final = "SET LOCAL lock_timeout = '2s'"
+
+
+def request_database(settings: Settings) -> Database:
+    """Connections for requests, by way of PgBouncer where the settings name a direct way beside it."""
+    pooled = settings.direct_database_url is not None
+    return Database(
+        settings.dsn(),
+        max_size=settings.db_pool_max,
+        application_name="bf-admin api",
+        pooled=pooled,
+        opening=_SET_REQUEST_SETTINGS if pooled else None,
+        server_settings=None if pooled else _REQUEST_SETTINGS,
+        command_timeout=10.0,
+    )
 
 
 def ddl_database(settings: Settings, *, application_name: str) -> Database:

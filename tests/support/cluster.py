@@ -11,6 +11,7 @@ import asyncpg
 import psycopg
 
 from app.db.embedded import SUPERUSER, Binaries, EmbeddedServer
+from tests.support import pooling
 
 MIGRATION_USER: Final = "bf_migrator"
 
@@ -36,6 +37,12 @@ def binaries_under_test() -> Binaries:
     return Binaries.packaged() if place == "embedded" else Binaries.at(Path(place))
 
 
+def client_program(name: str) -> Path:
+    """psql, pg_dump or the like: the tested server's own, else (npm's binaries have none) the newest there is."""
+    own = binaries_under_test().bin_dir / name
+    return own if own.is_file() else Binaries.packaged().bin_dir / name
+
+
 class Cluster:
     """A running server with a migration user as the product's guide wants it: LOGIN CREATEROLE, no more."""
 
@@ -50,10 +57,12 @@ class Cluster:
         server.start()
         cluster = cls(server, migration_password=secrets.token_urlsafe(12))
         cluster._create_migration_user()
+        pooling.stand_before(cluster)
         return cluster
 
     def stop(self) -> None:
         """For good: the data goes too."""
+        pooling.leave(self)
         self.server.destroy()
 
     def stop_immediate(self) -> None:

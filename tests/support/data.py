@@ -5,11 +5,14 @@ from typing import Any
 import asyncpg
 
 from app.settings import Settings
+from tests.support import pooling
 
 
 def settings_for(dsn: str, **others: Any) -> Settings:
     """Settings that no variable of the developer's shell can change."""
-    return Settings.model_validate({"DATABASE_URL": dsn, "log_level": "WARNING", **others})
+    urls = pooling.variables(dsn)
+    direct = {"direct_database_url": urls.get("BF_DIRECT_DATABASE_URL"), "DATABASE_URL": urls["DATABASE_URL"]}
+    return Settings.model_validate({**direct, "log_level": "WARNING", **others})
 
 
 async def make_tenant(conn: asyncpg.Connection, tenant_id: str = "acme_corp", name: str = "ACME Corporation") -> str:

@@ -9,6 +9,7 @@ from app.db.pool import Database
 from app.db.pools import ddl_database
 from app.schema import files
 from app.schema.expected import ExpectedTenants
+from tests.support import pooling
 from tests.support.data import settings_for
 
 _OURS = frozenset({"bf_control", "bf_queue", "bf_shared"})
@@ -57,7 +58,7 @@ async def settled(conn: asyncpg.Connection, *, within: float = 60) -> None:
 
 async def assert_clean(dsn: str) -> None:
     """Every tenant whole or absent; nothing left behind by whoever was killed. Call it when work has settled."""
-    conn = await asyncpg.connect(dsn)
+    conn = await asyncpg.connect(pooling.direct(dsn))
     try:
         async with ddl_database(settings_for(dsn), application_name="oracle") as database:
             await _tenants(conn, database)
