@@ -45,9 +45,10 @@ class Handler(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Reporter:
-    """Shows, between the items of long work, how far it is; at most four times a second.
+    """Shows, between the items of long work, how far it is: at most four times a second, and after the last one.
 
-    Raises CancelRequested where the operation was asked to stop, ClaimLost where another worker has it.
+    After each item it raises CancelRequested where the operation was asked to stop, ClaimLost where another
+    worker has it.
     """
 
     database: Database
@@ -55,12 +56,12 @@ class Reporter:
     _next: float = 0.0
 
     async def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + 0.25
+        shown = time.monotonic() < self._next and progress.done < progress.total
         async with self.database.connection() as conn:
+            if shown and await queries.goes_on(conn, self.work.claim):
+                return
             await service.report(conn, self.work.claim, progress, self.work.steps)
+        self._next = time.monotonic() + 0.25
 
 
 # Turns what PostgreSQL said into what its operator must do.

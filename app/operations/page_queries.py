@@ -40,6 +40,7 @@ SELECT o.id, o.kind, o.tenant_id, o.created_at, o.parameters, o.actor, o.request
   JOIN bf_control.operation_event e ON e.operation_id = o.id AND e.seq > $2
  WHERE o.id = $1 ORDER BY e.seq LIMIT $3
 """
+_NEWEST = "SELECT coalesce(max(seq), 0) FROM bf_control.operation_event WHERE operation_id = $1"
 
 
 async def page(
@@ -62,6 +63,12 @@ async def events(conn: Connection, operation_id: UUID, *, after: int, limit: int
     """What happened to the operation after event number `after`, in order."""
     rows = await conn.fetch(_EVENTS, operation_id, after, limit)
     return [Event(seq=row["seq"], name=row["event"], operation=_as_it_was(row)) for row in rows]
+
+
+async def newest_event(conn: Connection, operation_id: UUID) -> int:
+    """Its number; 0 where there is none, of an operation that a release without events has ended."""
+    newest: int = await conn.fetchval(_NEWEST, operation_id)
+    return newest
 
 
 def _as_it_was(row: Any) -> Operation:

@@ -62,6 +62,9 @@ UPDATE bf_control.operation SET progress = $3, steps = $4
  WHERE id = $1 AND claim_token = $2 AND status = 'running'
 RETURNING cancel_requested_at IS NOT NULL AS cancel_requested
 """
+_GOES_ON = """
+SELECT cancel_requested_at IS NULL FROM bf_control.operation WHERE id = $1 AND claim_token = $2 AND status = 'running'
+"""
 # Whoever commits its last step has the row locked, and is not waited for.
 _LOCK_UNFINISHED = """
 SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
@@ -152,6 +155,11 @@ async def report(
     """Stores how far the work is, and says how the claim stands."""
     document = {"done": progress.done, "total": progress.total}
     return _standing(await conn.fetchrow(_REPORT, held.operation.id, held.token, document, _documents(steps)))
+
+
+async def goes_on(conn: Connection, held: Claim) -> bool:
+    """Whether the claim is still ours, and nobody asked to stop; locks and writes nothing."""
+    return bool(await conn.fetchval(_GOES_ON, held.operation.id, held.token))
 
 
 def _standing(row: Record | None) -> Literal["held", "cancelled", "lost"]:

@@ -217,8 +217,10 @@ async def stream_operation_events(
     after = _event_number(last_event_id)
     async with db.connection() as conn:
         operation = await service.require(conn, operation_id)
-        first = await stream.page(conn, operation.id, after=after)
-    if operation.status.terminal and not first:
+        newest = await stream.newest(conn, operation.id)
+    if after > newest:
+        raise InvalidEventId("There is no such event yet; without Last-Event-ID the stream starts at the first one.")
+    if operation.status.terminal and after == newest:
         return Response(status_code=204)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     content = stream.follow(db, waiter, operation.id, after=after)

@@ -1,5 +1,6 @@
 """What each kind of operation adds to its end and to its repetition, and the two calls that need it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -47,6 +48,9 @@ OUTCOMES: Final[Mapping[Status, Outcome]] = {
     Status.FAILED: "failed",
     Status.CANCELLED: "cancelled",
 }
+# Seconds before each look of a cancellation. A claim, a report, or somebody else's cancellation has the row locked
+# for a moment; a last step has it for as long as it takes.
+_PAUSES: Final = (0, 0.02, 0.05, 0.1, 0.1)
 
 
 def cancelled_problem() -> Problem:
@@ -57,32 +61,41 @@ def cancelled_problem() -> Problem:
 async def cancel(conn: Connection, operation_id: str, rules: AllRules) -> Operation:
     """Ends a queued operation; asks a running one to stop before its next item. Asking twice is fine.
 
-    Raises OperationNotFound, OperationFinished, and OperationNotCancellable while its last step commits.
+    Raises OperationNotFound, OperationFinished, and OperationNotCancellable while its last step commits, or where
+    a queued one is of a kind that only a newer release can end.
     """
-    operation = await service.require(conn, operation_id)
-    if operation.status is Status.CANCELLED:
-        return operation
-    if operation.status.terminal:
-        raise _finished(operation)
-    locked = await queries.lock_unfinished(conn, operation.id)
-    if locked is None:
-        raise await _not_to_be_had(conn, operation_id)
-    if locked.status is Status.QUEUED:
-        problem = cancelled_problem()
-        await queries.cancel_queued(conn, locked.id, error=problem.as_json())
-        await _of(rules, locked).ended(conn, locked, Status.CANCELLED, problem)
-    else:
-        await queries.request_cancel(conn, locked.id)
-    return await service.require(conn, operation_id)
-
-
-async def _not_to_be_had(conn: Connection, operation_id: str) -> Conflict:
-    operation = await service.require(conn, operation_id)
-    if operation.status.terminal:
-        return _finished(operation)
-    return OperationNotCancellable(
+    for pause in _PAUSES:
+        await asyncio.sleep(pause)
+        operation = await service.require(conn, operation_id)
+        if _stopped(operation):
+            return operation
+        if operation.status.terminal:
+            raise _finished(operation)
+        locked = await queries.lock_unfinished(conn, operation.id)
+        if locked is not None:
+            await _stop(conn, locked, rules)
+            return await service.require(conn, operation_id)
+    raise OperationNotCancellable(
         "Its last step is being committed: wait for its end.", operation_status=operation.status
     )
+
+
+def _stopped(operation: Operation) -> bool:
+    """Nothing is left to be asked for."""
+    asked = operation.cancel_requested and operation.status is Status.RUNNING
+    return asked or operation.status is Status.CANCELLED
+
+
+async def _stop(conn: Connection, locked: Operation, rules: AllRules) -> None:
+    if locked.status is Status.RUNNING:
+        await queries.request_cancel(conn, locked.id)
+        return
+    known = rules.get(locked.kind)
+    if known is None:
+        raise OperationNotCancellable(_unknown(locked), operation_status=locked.status)
+    problem = cancelled_problem()
+    await queries.cancel_queued(conn, locked.id, error=problem.as_json())
+    await known.ended(conn, locked, Status.CANCELLED, problem)
 
 
 def _finished(operation: Operation) -> OperationFinished:
@@ -97,14 +110,13 @@ async def retry(conn: Connection, operation_id: str, rules: AllRules, *, new_id:
             f"It is {operation.status}; only a failed or cancelled operation can be retried.",
             operation_status=operation.status,
         )
-    again = _of(rules, operation).again
-    if again is None:
+    known = rules.get(operation.kind)
+    if known is None:
+        raise OperationNotRetryable(_unknown(operation))
+    if known.again is None:
         raise OperationNotRetryable(f"A {operation.kind} is confirmed anew each time: make a new plan.")
-    return await again(conn, operation, new_id, origin)
+    return await known.again(conn, operation, new_id, origin)
 
 
-def _of(rules: AllRules, operation: Operation) -> Rules:
-    found = rules.get(operation.kind)
-    if found is None:
-        raise OperationNotRetryable(f"This release knows no {operation.kind}; ask a newer one.")
-    return found
+def _unknown(operation: Operation) -> str:
+    return f"This release knows no {operation.kind}; ask a newer one."

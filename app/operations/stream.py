@@ -21,12 +21,14 @@ _PAGE: Final = 100
 _PING_EVERY: Final = 15.0
 
 
-async def page(conn: Connection, operation_id: UUID, *, after: int) -> list[Event]:
-    """The next events, up to a page of them."""
-    return await page_queries.events(conn, operation_id, after=after, limit=_PAGE)
+async def newest(conn: Connection, operation_id: UUID) -> int:
+    """The number of the last event so far; 0 where there is none."""
+    return await page_queries.newest_event(conn, operation_id)
 
 
-async def follow(database: Database, waiter: Waiter, operation_id: UUID, *, after: int) -> AsyncIterator[bytes]:
+async def follow(
+    database: Database, waiter: Waiter, operation_id: UUID, *, after: int, ping_every: float = _PING_EVERY
+) -> AsyncIterator[bytes]:
     """Until the operation has ended, the process stops, or the database is away: the client then comes again."""
     loop = asyncio.get_running_loop()
     sent = loop.time()
@@ -34,7 +36,7 @@ async def follow(database: Database, waiter: Waiter, operation_id: UUID, *, afte
         while True:
             try:
                 async with database.connection() as conn:
-                    events = await page(conn, operation_id, after=after)
+                    events = await page_queries.events(conn, operation_id, after=after, limit=_PAGE)
             except AppError as error:
                 _log.warning("stream_cut_short", reason=error.detail)
                 return
@@ -45,7 +47,7 @@ async def follow(database: Database, waiter: Waiter, operation_id: UUID, *, afte
                 return
             if len(events) < _PAGE:
                 await waiter.pause(changed)
-            if loop.time() - sent > _PING_EVERY:
+            if loop.time() - sent > ping_every:
                 yield KEEPALIVE_COMMENT
                 sent = loop.time()
 
