@@ -206,6 +206,8 @@ async def put_tenant(
         if must_be_new and await registry.exists(conn, tenant_id):
             raise Exists(f"Tenant {tenant_id} exists.")
         operation, tenant = await changes.put(conn, request, operation_id=operation_id, origin=origin)
+        if must_be_new and (operation is None or operation.id != operation_id):  # somebody was a moment faster
+            raise Exists(f"Tenant {tenant_id} exists.")
         if operation is None:
             return idempotency.with_headers(_tenant_answer(200, tenant), Location=location)
         return operation_answer.accepted(operation, location=location)
