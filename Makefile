@@ -6,7 +6,7 @@ SYNCED := $(VENV)/.synced
 # Two test workers a processor: much of what is tested waits for a timer or a process.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))
 
-.PHONY: up test lint format openapi lock bench clean
+.PHONY: up test lint format openapi client lock bench clean
 
 up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 	@$(BIN)/bf-admin up $(ARGS)
@@ -26,6 +26,9 @@ format: $(SYNCED)
 
 openapi: $(SYNCED) ## Write openapi.json anew
 	@$(BIN)/bf-admin openapi --output openapi.json
+
+client: $(SYNCED) ## Write the sync client anew, from the async one
+	@$(BIN)/python -m scripts.sync_client
 
 lock: $(SYNCED)
 	@$(BIN)/uv lock
