@@ -43,6 +43,7 @@ class TenantOptions(TypedDict, total=False):
 
     created_by: str | None
     subscription_tier: str | None
+    billing_contact: str | None
     features_enabled: Sequence[str] | None
     limits: Mapping[str, int] | None
     config: Mapping[str, Any] | None
@@ -123,12 +124,12 @@ class Feature(_Model):
 
 
 class FullTenant(Tenant):
-    """A tenant with all that belongs to it."""
+    """A tenant with all that belongs to it; what is kept in its configuration is None until it has a schema."""
 
-    config: dict[str, Any]
-    features: tuple[Feature, ...]
-    limits: dict[str, int | float]
-    integrations: dict[str, Any]
+    config: dict[str, Any] | None
+    features: tuple[Feature, ...] | None
+    limits: dict[str, Any] | None
+    integrations: dict[str, Any] | None
     health: Health
 
 
@@ -159,6 +160,7 @@ class Operation(_Model):
     steps: tuple[Step, ...]
     result: dict[str, Any] | None
     error: Problem | None
+    cancel_requested: bool = False
     request_id: str | None = None
     retry_of: UUID | None = None
     etag: str | None = Field(None, exclude=True)
@@ -221,11 +223,11 @@ class Page(_Model, Generic[T]):
 
 
 class DowngradePlan(_Model):
-    """What a downgrade would destroy. `blockers` must be gone before it does anything."""
+    """What a downgrade would destroy. `blockers` are not the service's, and must be gone before."""
 
     database: str
     tenants: tuple[TenantSize, ...]
     bytes: int
-    blockers: tuple[Any, ...]
+    blockers: tuple[str, ...]
     confirmation: str | None = None
     expires_at: datetime | None = None
