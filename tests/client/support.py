@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -41,13 +41,6 @@ class InThread:
         iterator = iter(self._target)
         while (item := await asyncio.to_thread(next, iterator, _END)) is not _END:
             yield item
-
-    async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._target.__enter__)
-        return self
-
-    async def __aexit__(self, *details: object) -> None:
-        await asyncio.to_thread(self._target.__exit__, *details)
 
     def __repr__(self) -> str:
         return repr(self._target)

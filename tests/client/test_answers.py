@@ -82,6 +82,14 @@ async def test_work_that_ended_otherwise_is_an_error_with_the_operation(
     assert caught.value.problem.code == "database_busy"
 
 
+async def test_a_tenant_made_on_the_spot_has_an_operation_too(connect: Connect, script: Scripted) -> None:
+    done = operation("succeeded")
+    script.answer(answer(tenant(), 201, Operation_Location=f"/v1/operations/{done['id']}"), answer(done))
+    accepted = await connect(script.url).tenants.create("acme_corp", "ACME", wait=False)
+    assert (str(accepted.id), accepted.status) == (done["id"], "succeeded")
+    assert "prefer" not in script.seen[0].headers
+
+
 async def test_ids_stay_one_segment_of_the_path(connect: Connect, script: Scripted) -> None:
     script.answer(answer(tenant()))
     client = connect(script.url)
