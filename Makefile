@@ -9,7 +9,7 @@ WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 VERSIONS ?= 13 14 15 16 17 18
 POOLERS ?= none pgbouncer
 
-.PHONY: up test test-matrix lint format openapi lock bench clean
+.PHONY: up test test-matrix lint format openapi client lock bench clean
 
 up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 	@$(BIN)/bf-admin up $(ARGS)
@@ -32,6 +32,9 @@ format: $(SYNCED)
 
 openapi: $(SYNCED) ## Write openapi.json anew
 	@$(BIN)/bf-admin openapi --output openapi.json
+
+client: $(SYNCED) ## Write the sync client anew, from the async one
+	@$(BIN)/python -m scripts.sync_client
 
 lock: $(SYNCED)
 	@$(BIN)/uv lock
