@@ -6,7 +6,7 @@ SYNCED := $(VENV)/.synced
 # Two test workers a processor: much of what is tested waits for a timer or a process.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))
 
-.PHONY: up test lint format openapi lock bench clean
+.PHONY: up test lint lint-deploy format openapi lock bench image clean
 
 up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 	@$(BIN)/bf-admin up $(ARGS)
@@ -14,11 +14,19 @@ up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 test: $(SYNCED) ## All tests, on the embedded PostgreSQL or the one BF_TEST_POSTGRES names
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
-lint: $(SYNCED) ## ruff, mypy --strict, import-linter
+lint: $(SYNCED) lint-deploy ## ruff, mypy --strict, import-linter, and what deploys the service
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+lint-deploy: $(SYNCED) ## hadolint, the schemas of compose and Kubernetes, and kustomize where kubectl is
+	@$(BIN)/hadolint Dockerfile deploy/compose/pgbouncer/Dockerfile
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	@PATH="$(CURDIR)/$(BIN):$$PATH" deploy/check-manifests.sh
+
+image: ## The container image, built without an engine from a base made here, and tried
+	@deploy/build-image.sh $(ARGS)
 
 format: $(SYNCED)
 	@$(BIN)/ruff check --fix
@@ -29,6 +37,7 @@ openapi: $(SYNCED) ## Write openapi.json anew
 
 lock: $(SYNCED)
 	@$(BIN)/uv lock
+	@$(BIN)/uv export --quiet --frozen --only-group image-tools --no-annotate --no-header --output-file deploy/image/tools.txt >/dev/null
 
 bench: $(SYNCED) ## Side-by-side measurements, for bench/RESULTS.md
 	@$(BIN)/python bench/provision.py $(ARGS)
