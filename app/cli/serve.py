@@ -52,7 +52,8 @@ def up(
         # The environment is how settings are made, and DATABASE_URL of `up` is the embedded one's.
         os.environ["DATABASE_URL"] = database_url
         os.environ["BF_BOOTSTRAP_ADMIN_KEY_FILE"] = str(key_file)
-        os.environ.pop("BF_DIRECT_DATABASE_URL", None)
+        for other in ("DATABASE_URL_FILE", "BF_DIRECT_DATABASE_URL", "BF_DIRECT_DATABASE_URL_FILE"):
+            os.environ.pop(other, None)
         loaded = Settings()
 
         def announce() -> None:
