@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from app.cli.output import database, emit_json, progress, run, settings
+from app.cli.output import Json, database, emit_json, progress, run, settings
 from app.schema import downgrade as downgrading
 from app.schema import files, script
 from app.schema import upgrade as upgrading
 from app.settings import Settings
 
 sql = typer.Typer(no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
 def register(cli: typer.Typer) -> None:
@@ -113,15 +112,20 @@ def _size(size: int) -> str:
     return f"{value:.0f} {unit}"
 
 
-def sql_upgrade() -> None:
+def sql_upgrade(as_json: Json = False) -> None:
     """Print the upgrade as one script for psql, for a DBA to read and run. It asks no database."""
-    typer.echo("\n".join(script.psql(files.migrations(), files.target(settings()))))
+    text = "\n".join(script.psql(files.migrations(), files.target(settings())))
+    if as_json:
+        emit_json({"sql": text})
+    else:
+        typer.echo(text)
 
 
 def openapi(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; standard output otherwise.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Print the OpenAPI document of this release."""
+    """Print the OpenAPI document of this release, which is JSON in any case."""
     from app.main import create_app  # FastAPI takes half a second to load: only who needs it waits for it
 
     document = json.dumps(create_app(Settings()).openapi(), indent=2, ensure_ascii=False)
@@ -129,3 +133,5 @@ def openapi(
         typer.echo(document)
     else:
         output.write_text(document + "\n", encoding="utf-8")
+        if as_json:
+            emit_json({"output": str(output)})
