@@ -1,7 +1,7 @@
 """bf-admin api-key create, list, revoke"""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -63,8 +63,14 @@ def list_keys(as_json: Json = False) -> None:
     if as_json:
         emit_json({"items": [_document(key) for key in keys]})
         return
-    rows = [[str(value) if value is not None else "-" for value in _document(key).values()] for key in keys]
+    rows = [[_cell(value) for value in _document(key).values()] for key in keys]
     table(["id", "name", "role", "tenant_id", "created_at", "expires_at", "revoked_at"], rows)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return "-" if value is None else str(value)
 
 
 async def _every(loaded: Settings) -> list[ApiKey]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -76,7 +77,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     grid = Table(*columns)
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(escape, row))  # a name may look like rich's own markup
     Console().print(grid)
 
 
@@ -87,7 +88,8 @@ async def progress(label: str) -> AsyncIterator[Callable[[upgrading.Progress], N
         yield _line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    # Transient: what remains is what the command says at its end.
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None)
 
         def show(step: upgrading.Progress) -> None:
