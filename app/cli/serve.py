@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.output import database, fail, settings
+from app.cli.failure import Failure
+from app.cli.output import database, settings
 from app.db import embedded_setup
 from app.db.embedded import Binaries
 from app.errors import PrivilegeMissing, Transient, Unavailable
@@ -117,7 +118,7 @@ def _with_dsn(loaded: Settings) -> Settings:
     try:
         loaded.dsn()
     except ValueError as error:
-        fail(str(error), code=2)
+        raise Failure(str(error), exit_code=2, code="usage") from None
     return loaded
 
 

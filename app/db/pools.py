@@ -5,6 +5,9 @@ from typing import Final
 from app.db.pool import Database
 from app.settings import Settings
 
+# What a worker has besides: the queue's own (its listener and short statements), and a listener for waiting requests.
+_QUEUE: Final = 3
+_LISTENER: Final = 1
 # A request waits for nobody's lock longer than a client should wait for a 503.
 _REQUEST_SETTINGS: Final = {"lock_timeout": "2s"}
 _SET_REQUEST_SETTINGS: Final = "SET LOCAL lock_timeout = '2s'"
@@ -33,8 +36,18 @@ def ddl_database(settings: Settings, *, application_name: str) -> Database:
     """
     return Database(
         settings.direct_dsn(),
-        max_size=settings.worker_concurrency + 4,
+        max_size=_ddl_connections(settings),
         application_name=application_name,
         acquire_timeout=10.0,
         server_settings={"lock_timeout": "5s", "idle_in_transaction_session_timeout": "30s"},
     )
+
+
+def most_connections(settings: Settings) -> int:
+    """What one `serve` and one `worker` open when both are at their busiest."""
+    serve = settings.db_pool_max + _ddl_connections(settings) + _LISTENER
+    return serve + _ddl_connections(settings) + _QUEUE
+
+
+def _ddl_connections(settings: Settings) -> int:
+    return settings.worker_concurrency + 4

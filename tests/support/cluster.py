@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -51,9 +52,14 @@ class Cluster:
         self.migration_password = migration_password
 
     @classmethod
-    def start(cls, data_dir: Path) -> Cluster:
-        """A new cluster in a directory not used before; blocks for about a second."""
-        server = EmbeddedServer(data_dir, binaries=binaries_under_test(), settings=_SETTINGS)
+    def start(
+        cls, data_dir: Path, *, settings: Mapping[str, str] = _SETTINGS, binaries: Binaries | None = None
+    ) -> Cluster:
+        """A new cluster in a directory not used before; blocks for about a second.
+
+        `settings` stand on the server's command line, where no ALTER SYSTEM changes them.
+        """
+        server = EmbeddedServer(data_dir, binaries=binaries or binaries_under_test(), settings=settings)
         server.start()
         cluster = cls(server, migration_password=secrets.token_urlsafe(12))
         cluster._create_migration_user()
