@@ -5,8 +5,9 @@ from typing import Final
 from app.db.pool import Database
 from app.settings import Settings
 
-# What a worker has besides: the queue's own (its listener and short statements), and a listener for waiting requests.
-_QUEUE: Final = 3
+# Connections that are the queue's alone: its listener's, and those of its own short statements.
+QUEUE_CONNECTIONS: Final = 3
+# That of the requests that wait for an operation.
 _LISTENER: Final = 1
 # A request waits for nobody's lock longer than a client should wait for a 503.
 _REQUEST_SETTINGS: Final = {"lock_timeout": "2s"}
@@ -46,7 +47,7 @@ def ddl_database(settings: Settings, *, application_name: str) -> Database:
 def most_connections(settings: Settings) -> int:
     """What one `serve` and one `worker` open when both are at their busiest."""
     serve = settings.db_pool_max + _ddl_connections(settings) + _LISTENER
-    return serve + _ddl_connections(settings) + _QUEUE
+    return serve + _ddl_connections(settings) + QUEUE_CONNECTIONS
 
 
 def _ddl_connections(settings: Settings) -> int:

@@ -13,6 +13,7 @@ from pgqueuer.qm import QueueManager
 from pgqueuer.types import Channel
 
 from app.db.pool import Database
+from app.db.pools import QUEUE_CONNECTIONS
 from app.db.retry import backoff
 from app.jobs.queue import ENTRYPOINT, SETTINGS, queries
 from app.log import logger
@@ -24,8 +25,6 @@ HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
 # A retry sends no NOTIFY: it starts at the latest this long after its time.
 _POLL: Final = timedelta(seconds=2)
 _BATCH: Final = 2
-# Connections that are the queue's alone: its listener's, and those of its own short statements.
-_CONNECTIONS: Final = 3
 
 Deliver: TypeAlias = Callable[[UUID], Awaitable[None]]
 
@@ -91,7 +90,7 @@ class Runner:
                 await _wait(self.stopping, pause)
 
     async def _run_once(self) -> None:
-        async with self._database.side_pool(max_size=_CONNECTIONS) as pool:
+        async with self._database.side_pool(max_size=QUEUE_CONNECTIONS) as pool:
             manager = QueueManager(queries(AsyncpgPoolDriver(pool)), Channel(SETTINGS.channel))
             manager.entrypoint(ENTRYPOINT, accepts_context=False)(self._job)
             self._manager = manager
