@@ -30,8 +30,8 @@ openapi: $(SYNCED) ## Write openapi.json anew
 lock: $(SYNCED)
 	@$(BIN)/uv lock
 
-bench: $(SYNCED) ## Side-by-side measurements, for bench/RESULTS.md
-	@$(BIN)/python bench/provision.py $(ARGS)
+bench: $(SYNCED) ## Measurements for bench/RESULTS.md: ARGS="throughput", and so on; without, which there are
+	@$(BIN)/python -m bench $(ARGS)
 
 clean:
 	rm -rf $(VENV)
