@@ -48,8 +48,8 @@ lock: $(SYNCED)
 	@$(BIN)/uv lock
 	@$(BIN)/uv export --quiet --frozen --only-group image-tools --no-annotate --no-header --output-file deploy/image/tools.txt >/dev/null
 
-bench: $(SYNCED) ## Side-by-side measurements, for bench/RESULTS.md
-	@$(BIN)/python bench/provision.py $(ARGS)
+bench: $(SYNCED) ## Measurements for bench/RESULTS.md: ARGS="throughput", and so on; without, which there are
+	@$(BIN)/python -m bench $(ARGS)
 
 clean:
 	rm -rf $(VENV)

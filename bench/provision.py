@@ -14,25 +14,15 @@ The server is private to the run and as durable as PostgreSQL's defaults make it
 `bf-admin worker` are processes of their own with default settings. Nothing is asserted: timings are for
 people to read. The exit status tells only whether the run came to its end.
 
-    python bench/provision.py                                       # embedded PostgreSQL, about five minutes
-    python bench/provision.py --bin-dir /usr/lib/postgresql/15/bin --json
-    python bench/provision.py --tenants 300 --window 25             # a quick look, without the 1,000th
+    python -m bench provision                                       # embedded PostgreSQL, about five minutes
+    python -m bench provision --bin-dir /usr/lib/postgresql/15/bin --json
+    python -m bench provision --tenants 300 --window 25             # a quick look, without the 1,000th
 """
 
-import argparse
 import asyncio
-import json
-import os
-import platform
-import secrets
-import socket
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -41,14 +31,13 @@ import asyncpg
 import httpx
 import uvloop
 
-from app.db import embedded_setup
 from app.db.embedded import Binaries, EmbeddedServer
+from bench import support
 
 Way = Literal["bare", "post"]
 
 _SETUP: Final = "SELECT bf_shared.setup_tenant($1, $2, $3)"
 _STATE: Final = "SELECT count(*) FROM bf_control.tenant WHERE state = 'active'"
-_PATIENCE: Final = 60.0  # seconds for anything to start or to answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,92 +55,19 @@ class Options:
     @classmethod
     def parse(cls, arguments: Sequence[str] | None = None) -> tuple["Options", bool]:
         """The options, and whether JSON is wanted."""
-        parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser = support.parser(__doc__)
         parser.add_argument("--tenants", type=int, default=1050, help="make so many (default: %(default)s)")
         parser.add_argument("--pairs", type=int, default=100, help="pairs of the measure `post` (default: %(default)s)")
         parser.add_argument("--warm-up", type=int, default=10, help="pairs before the first that counts")
         parser.add_argument("--window", type=int, default=50, help="tenants on either side of the 100th and 1,000th")
         parser.add_argument("--pause", type=float, default=0.15, help="seconds of rest before each measured call")
         parser.add_argument("--rounds", type=int, default=3, help="starts of `bf-admin up` of either kind; 0 for none")
-        parser.add_argument("--bin-dir", type=Path, help="PostgreSQL's programs (default: the embedded ones)")
         parser.add_argument("--one-process", action="store_true", help="`serve --with-worker`, as `up` runs it")
-        parser.add_argument("--log", type=Path, help="file for what the service logs")
-        parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
         named = vars(parser.parse_args(arguments))
         as_json: bool = named.pop("json")
+        if named.pop("quick"):
+            named.update(tenants=8, pairs=3, warm_up=1, window=1, rounds=0)
         return cls(**named), as_json
-
-
-# the service -----------------------------------------------------------------------------------------
-
-
-def _bf_admin(*arguments: str) -> list[str]:
-    return [str(Path(sys.executable).with_name("bf-admin")), *arguments]
-
-
-def _environment(dsn: str | None = None, **variables: str) -> dict[str, str]:
-    """Without the caller's BF_* variables: the run is one with default settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BF_")}
-    return {**kept, **({} if dsn is None else {"DATABASE_URL": dsn}), **variables}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def _running(*arguments: str, env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`bf-admin …` until the block ends, and then stopped as an operator would stop it."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(_bf_admin(*arguments), env=env, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text()[-2000:]
-
-
-async def _ready(url: str, process: subprocess.Popen[bytes], *, log: Path) -> None:
-    """Returns at the first 200 of /readyz. Raises RuntimeError where the process ends before."""
-    async with asyncio.timeout(_PATIENCE), httpx.AsyncClient() as client:
-        while True:
-            if process.poll() is not None:
-                raise RuntimeError(f"bf-admin ended with {process.returncode}: {log}\n{_end_of(log)}")
-            try:
-                if (await client.get(f"{url}/readyz")).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def _service(dsn: str, options: Options, directory: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """API and worker, ready; the client presents an admin key."""
-    log = options.log or directory / "service.log"
-    key_file, port = directory / "key", _free_port()
-    env = _environment(dsn, BF_BOOTSTRAP_ADMIN_KEY_FILE=str(key_file))
-    url = f"http://127.0.0.1:{port}"
-    together = ["--with-worker"] if options.one_process else []
-    with _running("serve", "--port", str(port), *together, env=env, log=log) as api:
-        await _ready(url, api, log=log)
-        headers = {"Authorization": f"Bearer {key_file.read_text().strip()}"}
-        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_PATIENCE) as client:
-            if options.one_process:
-                yield client
-                return
-            with _running("worker", env=env, log=log):
-                yield client
 
 
 # provisioning ----------------------------------------------------------------------------------------
@@ -197,10 +113,7 @@ class Provisioning:
         await self._conn.fetchval(_SETUP, tenant_id, "Bench", "bench")
 
     async def _post(self, tenant_id: str) -> None:
-        body = {"tenant_id": tenant_id, "tenant_name": "Bench"}
-        answer = await self._client.post("/v1/tenants", json=body, headers={"Prefer": "wait=30"})
-        assert answer.status_code == 201, answer.text
-        assert answer.json()["state"] == "active", answer.text
+        await support.provision(self._client, tenant_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +125,7 @@ class Times:
     @classmethod
     def of(cls, samples: Sequence[Sample], way: Way, *, first: int, last: int) -> "Times":
         taken = sorted(s.ms for s in samples if s.way == way and first <= s.ordinal <= last)
-        p95 = taken[min(len(taken) - 1, int(len(taken) * 0.95))]
-        return cls(count=len(taken), median_ms=round(statistics.median(taken), 1), p95_ms=round(p95, 1))
+        return cls(count=len(taken), median_ms=round(support.median(taken), 1), p95_ms=round(support.p95(taken), 1))
 
     def document(self) -> dict[str, float]:
         return {"count": self.count, "median_ms": self.median_ms, "p95_ms": self.p95_ms}
@@ -250,10 +162,13 @@ def _growth_measure(samples: Sequence[Sample], options: Options) -> dict[str, An
 
 async def _provision(dsn: str, options: Options, directory: Path) -> tuple[str, list[Sample]]:
     """The server's version, and what was measured."""
-    async with _service(dsn, options, directory) as client:
+    workers = 0 if options.one_process else 1
+    async with support.service(
+        dsn, directory, workers=workers, one_process=options.one_process, log=options.log
+    ) as service:
         conn = await asyncpg.connect(dsn)
         try:
-            provisioning = Provisioning(conn, client, pause=options.pause)
+            provisioning = Provisioning(conn, service.client, pause=options.pause)
             await provisioning.run(options)
             return str(await conn.fetchval("SHOW server_version")), provisioning.samples
         finally:
@@ -273,14 +188,15 @@ def _up_measure(rounds: int, root: Path) -> dict[str, Any]:
                 seconds.append(_up_once(directory, log=root / f"up-{number}-{kind}.log"))
         finally:
             EmbeddedServer(directory, binaries=Binaries.packaged()).destroy()
-    return {f"{kind}_s": round(statistics.median(seconds), 2) for kind, seconds in taken.items() if seconds}
+    return {f"{kind}_s": round(support.median(seconds), 2) for kind, seconds in taken.items() if seconds}
 
 
 def _up_once(directory: Path, *, log: Path) -> float:
-    port = _free_port()
+    port = support.free_port()
     begun = time.perf_counter()
-    with _running("up", "--data-dir", str(directory), "--port", str(port), env=_environment(), log=log) as process:
-        asyncio.run(_ready(f"http://127.0.0.1:{port}", process, log=log))
+    arguments = ("up", "--data-dir", str(directory), "--port", str(port))
+    with support.running(*arguments, env=support.environment(), log=log) as process:
+        asyncio.run(support.ready(f"http://127.0.0.1:{port}", process, log=log))
         return time.perf_counter() - begun
 
 
@@ -288,20 +204,12 @@ def _up_once(directory: Path, *, log: Path) -> float:
 
 
 def measure(options: Options) -> dict[str, Any]:
-    binaries = Binaries.packaged() if options.bin_dir is None else Binaries.at(options.bin_dir)
-    with tempfile.TemporaryDirectory(prefix=f"bf-bench-{secrets.token_hex(3)}-") as name:
-        root = Path(name)
+    with support.scratch() as root:
         up = _up_measure(options.rounds, root)
-        server = EmbeddedServer(root / "server", binaries=binaries)
-        try:
-            with embedded_setup.running(root / "server", binaries) as dsn:
-                subprocess.run(_bf_admin("upgrade"), env=_environment(dsn), check=True, stdout=subprocess.DEVNULL)
-                server_version, samples = uvloop.run(_provision(dsn, options, root))
-                server.stop("immediate")  # any other way first syncs the files of a thousand tenants
-        finally:
-            server.destroy()
+        with support.private_server(root / "server", options.bin_dir) as server:
+            server_version, samples = uvloop.run(_provision(server.dsn, options, root))
     return {
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "machine": support.machine(),
         "server_version": server_version,
         "processes": "serve --with-worker" if options.one_process else "serve, worker",
         "tenants": len(samples),
@@ -312,8 +220,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def _table(result: dict[str, Any]) -> Iterator[str]:
-    cpus, system, python = (result["machine"][name] for name in ("cpus", "system", "python"))
-    yield f"PostgreSQL {result['server_version']}, Python {python}, {cpus} CPUs, {system}"
+    yield support.heading(result)
     yield f"{result['tenants']} tenants, by {result['processes']}"
     yield ""
     yield f"{'milliseconds':<28}{'median':>9}{'p95':>9}{'n':>6}"
@@ -336,13 +243,9 @@ def _line(label: str, times: dict[str, float]) -> str:
     return f"{label:<28}{times['median_ms']:>9}{times['p95_ms']:>9}{times['count']:>6}"
 
 
-def main() -> None:
-    options, as_json = Options.parse()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options, as_json = Options.parse(arguments)
     if options.tenants < 2 * (options.warm_up + options.pairs):
         sys.exit("--tenants must be at least twice --warm-up and --pairs together")
     result = measure(options)
-    print(json.dumps(result, indent=2) if as_json else "\n".join(_table(result)))
-
-
-if __name__ == "__main__":
-    main()
+    support.report(result, _table(result), as_json=as_json)

@@ -6,7 +6,7 @@ from app.db.pool import Database
 from app.settings import Settings
 
 # Connections that are the queue's alone: its listener's, and those of its own short statements.
-QUEUE_CONNECTIONS: Final = 3
+QUEUE_CONNECTIONS: Final = 2
 # That of the requests that wait for an operation.
 _LISTENER: Final = 1
 # A request waits for nobody's lock longer than a client should wait for a 503.

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 ENTRYPOINT: Final = "operation"
 SETTINGS: Final = DBSettings(db_schema="bf_queue", prefix="", channel="ch_pgqueuer")
-_ENVIRONMENT: Final = QueryBuilderEnvironment(SETTINGS)
-_QUEUE: Final = QueryQueueBuilder(SETTINGS)
-_SCHEDULER: Final = QuerySchedulerBuilder(SETTINGS)
+ENVIRONMENT: Final = QueryBuilderEnvironment(SETTINGS)
+QUEUE: Final = QueryQueueBuilder(SETTINGS)
+SCHEDULER: Final = QuerySchedulerBuilder(SETTINGS)
 
 
 def queries(driver: Driver) -> Queries:
     """The settings go to each builder: by themselves they read the environment."""
-    return Queries(driver, qbe=_ENVIRONMENT, qbq=_QUEUE, qbs=_SCHEDULER)
+    return Queries(driver, qbe=ENVIRONMENT, qbq=QUEUE, qbs=SCHEDULER)
 
 
 async def enqueue(conn: Connection, operation_id: UUID) -> None:

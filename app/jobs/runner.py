@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 from uuid import UUID
 
-from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job
 from pgqueuer.qm import QueueManager
@@ -15,7 +14,8 @@ from pgqueuer.types import Channel
 from app.db.pool import Database
 from app.db.pools import QUEUE_CONNECTIONS
 from app.db.retry import backoff
-from app.jobs.queue import ENTRYPOINT, SETTINGS, queries
+from app.jobs.frugal import Attention, FrugalQueries, Room
+from app.jobs.queue import ENTRYPOINT, SETTINGS
 from app.log import logger
 
 _log = logger(__name__)
@@ -24,7 +24,8 @@ _log = logger(__name__)
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=10)
 # A retry sends no NOTIFY: it starts at the latest this long after its time.
 _POLL: Final = timedelta(seconds=2)
-_BATCH: Final = 2
+# One at a time: what is taken runs at once, and what cannot run yet is left to another worker.
+_BATCH: Final = 1
 
 Deliver: TypeAlias = Callable[[UUID], Awaitable[None]]
 
@@ -91,7 +92,8 @@ class Runner:
 
     async def _run_once(self) -> None:
         async with self._database.side_pool(max_size=QUEUE_CONNECTIONS) as pool:
-            manager = QueueManager(queries(AsyncpgPoolDriver(pool)), Channel(SETTINGS.channel))
+            room = Room(self._concurrency)
+            manager = QueueManager(FrugalQueries(Attention(pool, room), room), Channel(SETTINGS.channel))
             manager.entrypoint(ENTRYPOINT, accepts_context=False)(self._job)
             self._manager = manager
             if self.stopping.is_set():

@@ -1,0 +1,36 @@
+"""python -m bench NAME [options]: measures for people to read, whose figures go into bench/RESULTS.md.
+
+    provision    POST against setup_tenant() one by one, the 1,000th tenant against the 100th, `bf-admin up`
+    throughput   CPU of the whole system for a tenant, many at once, against setup_tenant()
+    idle         queries of processes that nobody talks to
+    process      seconds until `bf-admin serve` is ready; memory of api and worker
+
+Each has --help, --quick for a smoke run, and --json. Figures never decide on the exit status: that tells
+whether the run came to its end.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from bench import idle, process, provision, throughput
+
+MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
+    "provision": provision.main,
+    "throughput": throughput.main,
+    "idle": idle.main,
+    "process": process.main,
+}
+
+
+def main() -> None:
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in MEASURES:
+        MEASURES[name](arguments)
+    else:
+        print(__doc__)
+        sys.exit(0 if name in ("-h", "--help") else 2)
+
+
+if __name__ == "__main__":
+    main()
