@@ -51,9 +51,9 @@ class Cluster:
         self.migration_password = migration_password
 
     @classmethod
-    def start(cls, data_dir: Path) -> Cluster:
+    def start(cls, data_dir: Path, *, binaries: Binaries | None = None) -> Cluster:
         """A new cluster in a directory not used before; blocks for about a second."""
-        server = EmbeddedServer(data_dir, binaries=binaries_under_test(), settings=_SETTINGS)
+        server = EmbeddedServer(data_dir, binaries=binaries or binaries_under_test(), settings=_SETTINGS)
         server.start()
         cluster = cls(server, migration_password=secrets.token_urlsafe(12))
         cluster._create_migration_user()
