@@ -1,11 +1,13 @@
 """Configuration on the wire."""
 
-from datetime import date
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.config.model import TenantSettings
+
+# As PostgreSQL writes it: SQL may set what Python's dates do not reach, the year 12025 or infinity.
+Date = Annotated[str, Field(json_schema_extra={"format": "date"})]
 
 
 class ConfigOut(BaseModel):
@@ -13,7 +15,7 @@ class ConfigOut(BaseModel):
     forecast_features: dict[str, Any]
     analytics_features: dict[str, Any]
     external_systems: dict[str, Any]
-    fiscal_year_start: date
+    fiscal_year_start: Date
     default_currency: str
     time_zone: str
     department_hierarchy: dict[str, Any]
