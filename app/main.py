@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
@@ -13,30 +14,38 @@ from fastapi import Depends, FastAPI
 from app.apikeys.service import Keys
 from app.dashboard import routes as dashboard
 from app.db.pool import Database
-from app.db.pools import ddl_database
+from app.db.pools import ddl_database, request_database
 from app.db.readiness import Readiness
 from app.errors import AppError
 from app.health import routes as health
 from app.http import auth, problem
 from app.http.context import RequestContext
 from app.http.dependencies import HttpServices
+from app.http.openapi import tidied
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
 from app.kinds import RULES
 from app.log import logger
 from app.operations import routes as operations
 from app.operations.rules import AllRules
-from app.operations.schemas import ProblemOut
+from app.operations.schemas import OperationOut, ProblemOut
 from app.operations.waiter import Waiter
 from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
 from app.tenants import routes as tenants
+from app.tenants.schemas import TenantFull, TenantOut
 from app.worker import Worker
 
 _log = logger(__name__)
 MAX_BODY = 1024 * 1024
+_TAGS = {
+    "schema": "What is installed, bringing it up to date, and taking it away",
+    "tenants": "Provisioning, reading and changing tenants",
+    "operations": "Long work: following it, stopping it, doing it again",
+    "health": "Probes",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +73,9 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         lifespan=_lifespan(settings, with_worker=with_worker),
         docs_url=None,  # FastAPI's pages load their scripts from a CDN
         redoc_url=None,
+        openapi_tags=[{"name": name, "description": description} for name, description in _TAGS.items()],
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/", "description": "Where this document came from"}],
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
@@ -84,16 +96,17 @@ def _version() -> str:
 
 
 def _describe(app: FastAPI) -> None:
-    """Our own 422 is a problem, not FastAPI's HTTPValidationError."""
     generate = app.openapi
 
+    @cache
     def openapi() -> dict[str, object]:
         document = generate()
         schemas = document["components"]["schemas"]
-        schemas.setdefault("ProblemOut", ProblemOut.model_json_schema())
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        return document
+        # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
+        for model in (ProblemOut, OperationOut, TenantOut, TenantFull):
+            examples = model.model_json_schema()["examples"]
+            schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
+        return tidied(document)
 
     app.openapi = openapi  # type: ignore[method-assign]
 
@@ -101,17 +114,7 @@ def _describe(app: FastAPI) -> None:
 def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        direct = settings.direct_database_url is None
-        database = Database(
-            settings.dsn(),
-            max_size=settings.db_pool_max,
-            application_name="bf-admin api",
-            statement_cache=direct,
-            # A request waits for nobody's lock longer than a client should wait for a 503. PgBouncer takes no
-            # such setting at connection time.
-            server_settings={"lock_timeout": "2s"} if direct else None,
-            command_timeout=10.0,
-        )
+        database = request_database(settings)
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
         readiness = Readiness()
         services = Services(

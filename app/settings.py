@@ -1,10 +1,13 @@
 """Frozen settings from the environment. Only composition roots build them."""
 
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 
 def _identifier(value: str) -> str:
@@ -17,6 +20,58 @@ def _identifier(value: str) -> str:
 
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """`NAME_FILE` names a file that holds the secret NAME, as with the official image of postgres.
+
+    A secret in the environment is shown by `docker inspect`, and inherited by every child process.
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Raises ValueError, which says what is wrong with the file."""
+        key = str(field.validation_alias or field_name)
+        variable = _variable(field, field_name)
+        path = os.environ.get(f"{variable}_FILE")
+        if not path:
+            return None, key, False
+        if os.environ.get(variable):
+            raise ValueError(f"{variable} is set too: leave one of the two")
+        return _read(Path(path)), key, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        wrong: list[InitErrorDetails] = []
+        for name, field in self.settings_cls.model_fields.items():
+            if SecretStr not in (field.annotation, *get_args(field.annotation)):
+                continue
+            try:
+                value, key, _ = self.get_field_value(field, name)
+            except ValueError as error:
+                reason = PydanticCustomError("secret_file", "{reason}", {"reason": str(error)})
+                wrong.append(InitErrorDetails(type=reason, loc=(f"{_variable(field, name)}_FILE",), input=None))
+            else:
+                found |= {} if value is None else {key: value}
+        if wrong:
+            raise ValidationError.from_exception_data(self.settings_cls.__name__, wrong)
+        return found
+
+
+def _variable(field: FieldInfo, name: str) -> str:
+    return str(field.validation_alias or f"BF_{name.upper()}")
+
+
+def _read(path: Path) -> str:
+    """Without the newline that editors and `echo` leave at the end."""
+    try:
+        secret = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"cannot read {path} as uid {os.geteuid()}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8") from error
+    if not secret:
+        raise ValueError(f"{path} is empty")
+    return secret
 
 
 class Settings(BaseSettings):
@@ -42,6 +97,17 @@ class Settings(BaseSettings):
     request_timeout: float = Field(10.0, gt=0, description="Seconds a request has, beyond its own `Prefer: wait`.")
     worker_concurrency: int = Field(4, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SecretFiles(settings_cls)
 
     def dsn(self) -> str:
         """Raises ValueError, naming the mend, where DATABASE_URL is not set."""

@@ -1,7 +1,7 @@
 """bf-admin api-key create, list, revoke"""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -9,13 +9,12 @@ import typer
 from app.apikeys import queries, service
 from app.apikeys.model import ApiKey, Role
 from app.apikeys.service import Keys, NewKey
-from app.cli.output import database, emit_json, run, settings, table
+from app.cli.output import Json, database, emit_json, run, settings, table
 from app.registry import service as registry
 from app.schema import files, startup
 from app.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -64,8 +63,14 @@ def list_keys(as_json: Json = False) -> None:
     if as_json:
         emit_json({"items": [_document(key) for key in keys]})
         return
-    rows = [[str(value) if value is not None else "-" for value in _document(key).values()] for key in keys]
+    rows = [[_cell(value) for value in _document(key).values()] for key in keys]
     table(["id", "name", "role", "tenant_id", "created_at", "expires_at", "revoked_at"], rows)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return "-" if value is None else str(value)
 
 
 async def _every(loaded: Settings) -> list[ApiKey]:
@@ -88,10 +93,13 @@ def _document(key: ApiKey) -> dict[str, object]:
 
 
 @cli.command("revoke")
-def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Revoke a key by its id; calls with it are refused from now on."""
     run(_revoke(settings(), key_id))
-    typer.echo(f"Key {key_id} is revoked.")
+    if as_json:
+        emit_json({"id": key_id, "revoked": True})
+    else:
+        typer.echo(f"Key {key_id} is revoked.")
 
 
 async def _revoke(loaded: Settings, key_id: str) -> None:

@@ -3,17 +3,19 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from app import log
+from app.cli.failure import Failure, usage
 from app.db.pool import Database
 from app.db.pools import ddl_database
 from app.errors import DatabaseError
@@ -22,29 +24,25 @@ from app.schema import upgrade as upgrading
 from app.settings import Settings
 
 T = TypeVar("T")
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
 def settings(*, service: bool = False) -> Settings:
-    """From the environment; ends with exit code 2 where a variable is wrong, naming it.
+    """From the environment. Raises Failure where a variable is wrong, naming it.
 
     A command says itself what went wrong: unless BF_LOG_LEVEL asks for more, it logs errors only.
     """
     try:
         loaded = Settings()
     except ValidationError as error:
-        for found in error.errors():
-            name = str(found["loc"][0])
-            variable = name if name.isupper() else f"BF_{name.upper()}"
-            typer.echo(f"{variable}: {found['msg']}", err=True)
-        raise typer.Exit(2) from None
+        raise usage({_variable(str(found["loc"][0])): found["msg"] for found in error.errors()}) from None
     quiet = not service and "log_level" not in loaded.model_fields_set
     log.configure("ERROR" if quiet else loaded.log_level, log_format=loaded.log_format)
     return loaded
 
 
-def fail(message: str, *, code: int = 1) -> NoReturn:
-    typer.echo(f"bf-admin: {message}", err=True)
-    sys.exit(code)
+def _variable(field: str) -> str:
+    return field if field.isupper() else f"BF_{field.upper()}"
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -57,21 +55,21 @@ async def database(loaded: Settings) -> AsyncIterator[Database]:
     try:
         opened = ddl_database(loaded, application_name="bf-admin cli")
     except ValueError as error:
-        fail(str(error), code=2)
+        raise Failure(str(error), exit_code=2, code="usage") from None
     async with opened:
         try:
             yield opened
         except DatabaseError as error:
             async with opened.connection() as conn:
                 detail = await service.explain(conn, error, create_roles=loaded.create_roles)
-            fail(detail)
+            raise Failure(detail, code=error.code, title=error.title) from error
 
 
 def emit_json(document: object) -> None:
     typer.echo(json.dumps(document, indent=2, default=str))
 
 
-def table(columns: list[str], rows: list[list[str]]) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on a terminal; plain tab-separated lines in a pipe."""
     if not sys.stdout.isatty():
         for row in [columns, *rows]:
@@ -79,7 +77,7 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
         return
     grid = Table(*columns)
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(escape, row))  # a name may look like rich's own markup
     Console().print(grid)
 
 
@@ -90,7 +88,8 @@ async def progress(label: str) -> AsyncIterator[Callable[[upgrading.Progress], N
         yield _line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    # Transient: what remains is what the command says at its end.
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None)
 
         def show(step: upgrading.Progress) -> None:

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from app.cli.output import database, emit_json, progress, run, settings
+from app.cli.failure import Failure
+from app.cli.output import Json, database, emit_json, progress, run, settings
 from app.schema import downgrade as downgrading
 from app.schema import files, script
 from app.schema import upgrade as upgrading
 from app.settings import Settings
 
 sql = typer.Typer(no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
 def register(cli: typer.Typer) -> None:
@@ -69,7 +69,8 @@ def downgrade(
         return
     for role, reason in outcome.roles_kept.items():
         typer.echo(f"Role {role} stays: {reason}.")
-    typer.echo(f"Dropped {len(outcome.tenants)} tenants and the schemas of the service." if plan.installed else "")
+    if plan.installed:
+        typer.echo(f"Dropped {len(outcome.tenants)} tenants and the schemas of the service.")
 
 
 async def _plan(loaded: Settings) -> downgrading.Plan:
@@ -113,19 +114,33 @@ def _size(size: int) -> str:
     return f"{value:.0f} {unit}"
 
 
-def sql_upgrade() -> None:
+def sql_upgrade(as_json: Json = False) -> None:
     """Print the upgrade as one script for psql, for a DBA to read and run. It asks no database."""
-    typer.echo("\n".join(script.psql(files.migrations(), files.target(settings()))))
+    text = "\n".join(script.psql(files.migrations(), files.target(settings())))
+    if as_json:
+        emit_json({"sql": text})
+    else:
+        typer.echo(text)
 
 
 def openapi(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; standard output otherwise.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Print the OpenAPI document of this release."""
+    """Print the OpenAPI document of this release, which is JSON in any case."""
     from app.main import create_app  # FastAPI takes half a second to load: only who needs it waits for it
 
-    document = json.dumps(create_app(Settings()).openapi(), indent=2, ensure_ascii=False)
+    document = json.dumps(create_app(settings()).openapi(), indent=2, ensure_ascii=False)
     if output is None:
         typer.echo(document)
     else:
-        output.write_text(document + "\n", encoding="utf-8")
+        _write(output, document + "\n")
+        if as_json:
+            emit_json({"output": str(output)})
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"{error}: name another file") from None

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.output import database, fail, settings
+from app.cli.failure import Failure
+from app.cli.output import database, settings
 from app.db import embedded_setup
 from app.db.embedded import Binaries
 from app.errors import PrivilegeMissing, Transient, Unavailable
@@ -52,7 +53,8 @@ def up(
         # The environment is how settings are made, and DATABASE_URL of `up` is the embedded one's.
         os.environ["DATABASE_URL"] = database_url
         os.environ["BF_BOOTSTRAP_ADMIN_KEY_FILE"] = str(key_file)
-        os.environ.pop("BF_DIRECT_DATABASE_URL", None)
+        for other in ("DATABASE_URL_FILE", "BF_DIRECT_DATABASE_URL", "BF_DIRECT_DATABASE_URL_FILE"):
+            os.environ.pop(other, None)
         loaded = Settings()
 
         def announce() -> None:
@@ -116,7 +118,7 @@ def _with_dsn(loaded: Settings) -> Settings:
     try:
         loaded.dsn()
     except ValueError as error:
-        fail(str(error), code=2)
+        raise Failure(str(error), exit_code=2, code="usage") from None
     return loaded
 
 

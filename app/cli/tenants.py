@@ -1,13 +1,15 @@
 """bf-admin create-tenant, list-tenants"""
 
 import getpass
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
 from pydantic import ValidationError
 
-from app.cli.output import database, emit_json, run, settings, table
+from app.cli.failure import usage
+from app.cli.output import Json, database, emit_json, run, settings, table
 from app.errors import AppError
 from app.operations import queries as operations
 from app.operations.service import Origin, Steps
@@ -22,7 +24,6 @@ from app.tenants import service
 from app.tenants.schemas import TenantIn, TenantOut
 
 _PAGE = 500
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
 def register(cli: typer.Typer) -> None:
@@ -53,9 +54,11 @@ def _request(tenant_id: str, tenant_name: str, created_by: str | None) -> Tenant
     try:
         return TenantIn.model_validate(body).request(tenant_id, caller=_user())
     except ValidationError as error:
-        for found in error.errors():
-            typer.echo(f"--{'-'.join(str(p) for p in found['loc']).replace('_', '-')}: {found['msg']}", err=True)
-        raise typer.Exit(2) from None
+        raise usage({_option(found["loc"]): found["msg"] for found in error.errors()}) from None
+
+
+def _option(location: Sequence[object]) -> str:
+    return f"--{'-'.join(map(str, location)).replace('_', '-')}"
 
 
 def _user() -> str:

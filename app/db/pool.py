@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -33,7 +33,9 @@ class Database:
 
     `acquire_timeout` is in seconds and bounds connecting as well as waiting for a free connection;
     `command_timeout` bounds each statement, for where the server no longer answers.
-    `statement_cache` must be off behind PgBouncer in transaction mode.
+    `pooled` is for PgBouncer in transaction mode, which keeps no statements of ours, has a server for us from
+    a transaction's start to its end, and takes no settings when we connect: `opening`, a statement, opens each
+    transaction with them.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class Database:
         application_name: str = "bf-admin",
         acquire_timeout: float = 1.5,
         statement_cache: bool = True,
+        pooled: bool = False,
+        opening: str | None = None,
         server_settings: dict[str, str] | None = None,
         command_timeout: float | None = None,
     ) -> None:
@@ -52,7 +56,9 @@ class Database:
         self._arguments["command_timeout"] = command_timeout
         self._max_size = max_size
         self._acquire_timeout = acquire_timeout
-        self._statement_cache_size = 100 if statement_cache else 0
+        self._statement_cache_size = 100 if statement_cache and not pooled else 0
+        self._pooled = pooled
+        self._opening = opening
         self._pool: Pool | None = None
 
     async def open(self) -> None:
@@ -109,7 +115,47 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection in autocommit. Raises Unavailable when there is none, DatabaseError for the rest."""
+        """A connection in autocommit. Raises Unavailable when there is none, DatabaseError for the rest.
+
+        Where it is pooled, this is one transaction, which has one server and our settings.
+        """
+        async with self._acquired() as conn:
+            if self._pooled:
+                async with self._begun(conn):
+                    yield conn
+            else:
+                yield conn
+
+    @asynccontextmanager
+    async def transaction(self, *, keep: bool = True) -> AsyncIterator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Not to `keep`: rolled back in any case, for a dry run that does everything and leaves nothing.
+        """
+        with suppress(_NotKept):
+            async with self._acquired() as conn, self._begun(conn):
+                yield conn
+                if not keep:
+                    raise _NotKept
+
+    @asynccontextmanager
+    async def _begun(self, conn: Connection) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            try:
+                # PgBouncer takes a client on while it has no server to be had: it is the first statement that waits.
+                async with asyncio.timeout(self._acquire_timeout if self._pooled else None) as waiting:
+                    await stack.enter_async_context(conn.transaction())
+            except TimeoutError as error:
+                if not waiting.expired():
+                    raise
+                conn.terminate()  # else giving it back would wait for that statement
+                raise no_connection() from error
+            if self._opening is not None:
+                await conn.execute(self._opening)
+            yield
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Connection]:
         pool = self.pool
         try:
             conn = await pool.acquire(timeout=self._acquire_timeout)
@@ -130,18 +176,6 @@ class Database:
             # request must still give its connection back.
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 await asyncio.shield(pool.release(conn, timeout=5))
-
-    @asynccontextmanager
-    async def transaction(self, *, keep: bool = True) -> AsyncIterator[Connection]:
-        """One transaction: committed when the block ends, rolled back when it raises.
-
-        Not to `keep`: rolled back in any case, for a dry run that does everything and leaves nothing.
-        """
-        with suppress(_NotKept):
-            async with self.connection() as conn, conn.transaction():
-                yield conn
-                if not keep:
-                    raise _NotKept
 
 
 def _is_closed(conn: Connection) -> bool:

@@ -1,7 +1,30 @@
 """Which connections a process opens for what."""
 
+from typing import Final
+
 from app.db.pool import Database
 from app.settings import Settings
+
+# What a worker has besides: the queue's own (its listener and short statements), and a listener for waiting requests.
+_QUEUE: Final = 3
+_LISTENER: Final = 1
+# A request waits for nobody's lock longer than a client should wait for a 503.
+_REQUEST_SETTINGS: Final = {"lock_timeout": "2s"}
+_SET_REQUEST_SETTINGS: Final = "SET LOCAL lock_timeout = '2s'"
+
+
+def request_database(settings: Settings) -> Database:
+    """Connections for requests, by way of PgBouncer where the settings name a direct way beside it."""
+    pooled = settings.direct_database_url is not None
+    return Database(
+        settings.dsn(),
+        max_size=settings.db_pool_max,
+        application_name="bf-admin api",
+        pooled=pooled,
+        opening=_SET_REQUEST_SETTINGS if pooled else None,
+        server_settings=None if pooled else _REQUEST_SETTINGS,
+        command_timeout=10.0,
+    )
 
 
 def ddl_database(settings: Settings, *, application_name: str) -> Database:
@@ -13,8 +36,18 @@ def ddl_database(settings: Settings, *, application_name: str) -> Database:
     """
     return Database(
         settings.direct_dsn(),
-        max_size=settings.worker_concurrency + 4,
+        max_size=_ddl_connections(settings),
         application_name=application_name,
         acquire_timeout=10.0,
         server_settings={"lock_timeout": "5s", "idle_in_transaction_session_timeout": "30s"},
     )
+
+
+def most_connections(settings: Settings) -> int:
+    """What one `serve` and one `worker` open when both are at their busiest."""
+    serve = settings.db_pool_max + _ddl_connections(settings) + _LISTENER
+    return serve + _ddl_connections(settings) + _QUEUE
+
+
+def _ddl_connections(settings: Settings) -> int:
+    return settings.worker_concurrency + 4

@@ -1,5 +1,8 @@
-"""What several routes say of their answers in openapi.json."""
+"""openapi.json: what several routes say of their answers, and what a client generator needs otherwise than FastAPI
+writes it.
+"""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 
@@ -22,6 +25,11 @@ _CANCEL_LINK: Final = {
     "parameters": {"operation_id": "$response.body#/id"},
     "description": "Stop it",
 }
+_RETRY_LINK: Final = {
+    "operationId": "retry_operation",
+    "parameters": {"operation_id": "$response.body#/id"},
+    "description": "Do it again, once it has failed or was cancelled",
+}
 _TENANT_LINK: Final = {
     "operationId": "get_tenant",
     "parameters": {"tenant_id": "$response.body#/tenant_id"},
@@ -41,7 +49,19 @@ _WORK_HEADERS: Final = {
 ACCEPTED: Final = {
     "description": "Accepted: the operation as it stands",
     "headers": {**_WORK_HEADERS, "Retry-After": _header("Seconds until it makes sense to ask", type="integer")},
-    "links": {"get": _OPERATION_LINK, "events": _EVENTS_LINK, "cancel": _CANCEL_LINK},
+    "links": {"get": _OPERATION_LINK, "events": _EVENTS_LINK, "cancel": _CANCEL_LINK, "retry": _RETRY_LINK},
+}
+
+
+# One event of the stream; what `data` holds is an OperationOut.
+EVENT: Final = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"enum": ["queued", "running", "progress", "succeeded", "failed", "cancelled"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["id", "event", "data"],
 }
 
 
@@ -51,3 +71,60 @@ def done(model: type, description: str, *, tenant: bool = False) -> dict[str, An
     if tenant:
         answer["links"] = {"tenant": _TENANT_LINK}
     return answer
+
+
+def merge_patch(model: str) -> dict[str, Any]:
+    """A request body that may say by its type that it is a patch, or be plain JSON."""
+    schema = {"$ref": f"#/components/schemas/{model}"}
+    return {"requestBody": {"content": {"application/merge-patch+json": {"schema": schema}}}}
+
+
+_TAG_LIST: Final = r"^(\*|(W/)?\"[!#-~]*\"(\s*,\s*(W/)?\"[!#-~]*\")*)$"
+# FastAPI names headers after its arguments; clients and people know them by these names.
+_HEADERS: Final = {
+    "idempotency-key": "Idempotency-Key",
+    "if-match": "If-Match",
+    "if-none-match": "If-None-Match",
+    "last-event-id": "Last-Event-ID",
+    "prefer": "Prefer",
+}
+_HEADER_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
+    "idempotency-key": {"minLength": 1, "maxLength": 255, "pattern": "^[!#-~]([ -~]*[!#-~])?$"},
+    "if-match": {"pattern": _TAG_LIST},
+    "if-none-match": {"pattern": _TAG_LIST},
+    "last-event-id": {"pattern": "^[0-9]{1,9}$"},
+    "prefer": {"examples": ["wait=10"]},
+}
+_PATHS: Final = {"tenant_id": "acme_corp", "operation_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11"}
+
+
+def tidied(document: dict[str, Any]) -> dict[str, Any]:
+    """Our own 422 is a problem, not FastAPI's; what may be left out of a request is not therefore null."""
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+    for operation in _operations(document):
+        for parameter in operation.get("parameters", ()):
+            _tidy(parameter)
+    return document
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _tidy(parameter: dict[str, Any]) -> None:
+    name, schema = parameter["name"], parameter["schema"]
+    if not parameter.get("required", False):
+        given = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
+        schema |= given[0] if len(given) == 1 else {}
+    schema.pop("title", None)
+    schema.pop("description", None)
+    if parameter["in"] == "header":
+        # Repeated, a header is one list with commas: a string to whoever sends it.
+        schema |= {"type": "string"}
+        schema.pop("items", None)
+        parameter["name"] = _HEADERS[name]
+        schema |= _HEADER_SCHEMAS.get(name, {})
+    if parameter["in"] == "path":
+        parameter["example"] = _PATHS[name]

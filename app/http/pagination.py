@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
+from fastapi import Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -18,6 +19,16 @@ from app.errors import BadRequest
 DEFAULT_SIZE: Final = 50
 MAX_SIZE: Final = 500
 _SIGNATURE_BYTES: Final = 16
+
+
+# Less than zero is 400, as AIP-158 wants it, and not the 422 of a constraint.
+PageSize = Annotated[
+    int | None,
+    Query(description="50 by default, 500 at most", lt=2**31, json_schema_extra={"minimum": 0}),
+]
+PageToken = Annotated[
+    str | None, Query(min_length=1, max_length=2000, description="The `next_page_token` of the page before")
+]
 
 
 class InvalidPageToken(BadRequest):

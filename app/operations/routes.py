@@ -4,8 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.responses import JSONResponse, Response
-from fastapi.sse import EventSourceResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 
 from app.audit import service as audit
@@ -17,7 +16,8 @@ from app.http.conditional import IfNoneMatch
 from app.http.dependencies import Db, Tokens, problems
 from app.http.dry_run import ValidateOnly
 from app.http.idempotency import Answer, Key
-from app.http.openapi import ACCEPTED, ETAG, NOT_MODIFIED
+from app.http.openapi import ACCEPTED, ETAG, EVENT, NOT_MODIFIED
+from app.http.pagination import PageSize, PageToken
 from app.http.prefer import WaitSeconds
 from app.operations import answer as operation_answer
 from app.operations import rules, service, stream
@@ -44,8 +44,8 @@ async def list_operations(
     db: Db,
     tokens: Tokens,
     _: CurrentViewer,
-    page_size: Annotated[int | None, Query(description="50 by default, 500 at most", lt=2**31)] = None,
-    page_token: Annotated[str | None, Query(max_length=2000)] = None,
+    page_size: PageSize = None,
+    page_token: PageToken = None,
     status: Annotated[Status | None, Query()] = None,
     kind: Annotated[Kind | None, Query()] = None,
     tenant_id: Annotated[str | None, Query(max_length=36, pattern=r"^[^\x00-\x1f]*$")] = None,
@@ -195,12 +195,12 @@ class InvalidEventId(BadRequest):
 @router.get(
     "/{operation_id}/events",
     summary="Follow an operation as server-sent events",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,
     responses={
         200: {
             "description": "Events `queued`, `running`, `progress`, `succeeded`, `failed`, `cancelled`; the data of "
             "each is the operation as it was then. The stream ends after the last one.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": EVENT}},
         },
         204: {"description": "The last event was seen: there is nothing more to come"},
         **problems(400, 404, 422),
@@ -224,11 +224,11 @@ async def stream_operation_events(
         return Response(status_code=204)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     content = stream.follow(db, waiter, operation.id, after=after)
-    return EventSourceResponse(content, headers=headers)
+    return StreamingResponse(content, media_type="text/event-stream", headers=headers)
 
 
 def _event_number(last_event_id: str | None) -> int:
-    if last_event_id is None or last_event_id == "":
+    if last_event_id is None:
         return 0
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 10):
         raise InvalidEventId("Last-Event-ID is the id of an event of this stream, a whole number.")

@@ -1,10 +1,10 @@
 """Operations on the wire."""
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.operations.model import Operation, Status
 
@@ -18,6 +18,23 @@ class StepOut(BaseModel):
 
 class ProblemOut(BaseModel):
     """RFC 9457, with a stable code."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Validation failed",
+                    "status": 422,
+                    "detail": "The request is not valid; see errors.",
+                    "instance": "/v1/tenants",
+                    "code": "validation_failed",
+                    "request_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e12",
+                    "errors": [{"pointer": "/tenant_id", "detail": "is reserved"}],
+                }
+            ]
+        }
+    )
 
     type: str = "about:blank"
     title: str
@@ -34,7 +51,35 @@ class ProgressOut(BaseModel):
     total: int
 
 
+_EXAMPLE: Final[dict[str, Any]] = {
+    "id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
+    "kind": "tenant.provision",
+    "tenant_id": "acme_corp",
+    "status": "succeeded",
+    "created_at": "2026-01-31T09:30:00.000000Z",
+    "started_at": "2026-01-31T09:30:00.012000Z",
+    "finished_at": "2026-01-31T09:30:00.074000Z",
+    "attempts": 1,
+    "progress": None,
+    "steps": [
+        {
+            "name": "setup_tenant",
+            "status": "succeeded",
+            "started_at": "2026-01-31T09:30:00.014000Z",
+            "duration_ms": 48,
+        }
+    ],
+    "result": {"tenant_id": "acme_corp", "schema_version": 1},
+    "error": None,
+    "cancel_requested": False,
+    "request_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e12",
+    "retry_of": None,
+}
+
+
 class OperationOut(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
     id: UUID
     kind: str = Field(description="`tenant.provision`, `schema.upgrade`, `schema.downgrade`; later releases add more")
     tenant_id: str | None

@@ -30,8 +30,8 @@ VALUES ($1, $2, concat('bf_', $1::varchar), 'provisioning', $3, $4, $5, $6, $7)
     ON CONFLICT ON CONSTRAINT tenant_pkey DO NOTHING
 RETURNING tenant_id
 """
-_LOCK_REQUEST = """
-SELECT state, request, last_operation_id FROM bf_control.tenant WHERE tenant_id = $1 FOR UPDATE
+_GET_REQUEST = """
+SELECT state, request, last_operation_id FROM bf_control.tenant WHERE tenant_id = $1
 """
 _RETRY = """
 UPDATE bf_control.tenant SET state = 'provisioning', error = NULL, last_operation_id = $2, updated_at = now()
@@ -114,9 +114,12 @@ async def register(conn: Connection, request: TenantRequest, operation_id: UUID)
     return row is not None
 
 
-async def lock_request(conn: Connection, tenant_id: TenantId) -> tuple[State, dict[str, Any], UUID | None] | None:
-    """State, creation request and last operation of a tenant, whose row stays locked; None where there is none."""
-    row = await conn.fetchrow(_LOCK_REQUEST, tenant_id)
+async def get_request(conn: Connection, tenant_id: TenantId) -> tuple[State, dict[str, Any], UUID | None] | None:
+    """State, creation request and last operation of a tenant; None where there is none.
+
+    Not locked: the worker that builds the tenant has its row until it commits.
+    """
+    row = await conn.fetchrow(_GET_REQUEST, tenant_id)
     return None if row is None else (State(row["state"]), row["request"], row["last_operation_id"])
 
 

@@ -58,7 +58,7 @@ async def _state(conn: Connection) -> SchemaOut:
     responses={
         200: {
             "description": "A script for psql, which may be run again",
-            "content": {"application/sql": {"schema": {"type": "string"}}},
+            "content": {"text/plain": {"schema": {"type": "string"}}},
         },
         **problems(422),
     },
@@ -67,7 +67,7 @@ async def get_schema_sql(_: CurrentViewer, target: CurrentTarget) -> Response:
     """For a DBA to read, and to run as the role that is to own everything: psql -X -f upgrade.sql"""
     text = "\n".join(script.psql(files.migrations(), target)) + "\n"
     headers = {"Content-Disposition": 'attachment; filename="upgrade.sql"'}
-    return Response(text, media_type="application/sql", headers=headers)
+    return Response(text, media_type="text/plain", headers=headers)
 
 
 async def _finished(conn: Connection, _: Operation) -> Answer:

@@ -50,7 +50,7 @@ async def put(
 
 async def _under_way(conn: Connection, request: TenantRequest) -> Operation | None:
     """What builds the tenant now. Raises TenantRequestDiffers where it was asked for otherwise."""
-    found = await registry.lock_request(conn, request.tenant_id)
+    found = await registry.get_request(conn, request.tenant_id)
     if found is None:
         return None
     state, stored, last_operation_id = found

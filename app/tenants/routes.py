@@ -14,7 +14,8 @@ from app.http.conditional import Exists, IfMatch, IfNoneMatch, MustBeNew
 from app.http.dependencies import Db, Tokens, problems
 from app.http.dry_run import ValidateOnly
 from app.http.idempotency import Answer, Key
-from app.http.openapi import ACCEPTED, ETAG, NOT_MODIFIED, done
+from app.http.openapi import ACCEPTED, ETAG, NOT_MODIFIED, done, merge_patch
+from app.http.pagination import PageSize, PageToken
 from app.http.prefer import WaitSeconds
 from app.operations import answer as operation_answer
 from app.operations.answer import CurrentWaiter, origin_of
@@ -107,8 +108,8 @@ async def list_tenants(
     db: Db,
     tokens: Tokens,
     _: CurrentViewer,
-    page_size: Annotated[int | None, Query(description="50 by default, 500 at most", lt=2**31)] = None,
-    page_token: Annotated[str | None, Query(max_length=2000)] = None,
+    page_size: PageSize = None,
+    page_token: PageToken = None,
     state: Annotated[State | None, Query(description="Deleted tenants are listed only on demand")] = None,
     tier: Annotated[Tier | None, Query()] = None,
     feature: Annotated[FeatureName | None, Query(description="A feature that is enabled")] = None,
@@ -205,6 +206,8 @@ async def put_tenant(
         if must_be_new and await registry.exists(conn, tenant_id):
             raise Exists(f"Tenant {tenant_id} exists.")
         operation, tenant = await changes.put(conn, request, operation_id=operation_id, origin=origin)
+        if must_be_new and (operation is None or operation.id != operation_id):  # somebody was a moment faster
+            raise Exists(f"Tenant {tenant_id} exists.")
         if operation is None:
             return idempotency.with_headers(_tenant_answer(200, tenant), Location=location)
         return operation_answer.accepted(operation, location=location)
@@ -227,6 +230,7 @@ async def put_tenant(
     summary="Change a tenant's name, tier or billing contact",
     response_model=TenantOut,
     responses={200: {"headers": ETAG}, **problems(400, 404, 409, 412, 413, 422)},
+    openapi_extra=merge_patch("TenantPatch"),
 )
 async def patch_tenant(
     tenant_id: str,

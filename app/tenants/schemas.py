@@ -2,7 +2,7 @@
 
 import math
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
@@ -176,6 +176,10 @@ class TenantIn(TenantFields):
 class TenantPut(TenantFields):
     """A creation request to the path that names the tenant."""
 
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"tenant_name": "ACME Corporation", "created_by": "me"}]}
+    )
+
     tenant_id: NewTenantId | None = Field(None, description="As in the path, if at all")
 
 
@@ -197,7 +201,27 @@ class TenantPatch(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+_EXAMPLE: Final[dict[str, Any]] = {
+    "tenant_id": "acme_corp",
+    "tenant_name": "ACME Corporation",
+    "state": "active",
+    "is_active": True,
+    "schema_name": "bf_acme_corp",
+    "schema_version": 1,
+    "subscription_tier": "standard",
+    "billing_contact": "billing@acme.example",
+    "generation": 1,
+    "created_at": "2026-01-31T09:30:00.000000Z",
+    "updated_at": "2026-01-31T09:30:00.074000Z",
+    "created_by": "admin_user_123",
+    "last_operation": "/v1/operations/0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
+    "error": None,
+}
+
+
 class TenantOut(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
     tenant_id: str
     tenant_name: str
     state: State
@@ -236,6 +260,21 @@ class TenantOut(BaseModel):
 
 class TenantFull(TenantOut):
     """Everything about one tenant; what is kept in its configuration is null until there is a schema."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **_EXAMPLE,
+                    "config": None,
+                    "features": [{"name": "ai_insights", "enabled": True, "source": "tenant"}],
+                    "limits": {"max_budget_lines": 100000, "forecast_horizon_limit": 60, "max_budgets": 500},
+                    "integrations": {},
+                    "health": {"status": "pass", "checks": {"state": {"status": "pass", "observed": "active"}}},
+                }
+            ]
+        }
+    )
 
     config: ConfigOut | None
     features: list[FeatureOut] | None

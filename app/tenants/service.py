@@ -104,7 +104,7 @@ async def _check_values(conn: Connection, request: TenantRequest) -> None:
 
 
 async def _take_up_again(conn: Connection, request: TenantRequest, operation_id: UUID, *, exact: bool) -> None:
-    found = await registry.lock_request(conn, request.tenant_id)
+    found = await registry.get_request(conn, request.tenant_id)
     if found is None:  # it was there a moment ago, and has gone since
         raise TenantExists(f"Tenant {request.tenant_id} is just being removed; try again.")
     state, stored, last_operation_id = found
@@ -121,7 +121,8 @@ async def _take_up_again(conn: Connection, request: TenantRequest, operation_id:
             f"Tenant {request.tenant_id} failed with another request; repeat that one to repair it.",
             state=state,
         )
-    await registry.retry(conn, request.tenant_id, operation_id)
+    if not await registry.retry(conn, request.tenant_id, operation_id):  # somebody was a moment faster: look again
+        await _take_up_again(conn, request, operation_id, exact=exact)
 
 
 async def provision_again(conn: Connection, failed: Operation, new_id: UUID, origin: Origin) -> Operation:

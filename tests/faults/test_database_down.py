@@ -109,7 +109,7 @@ async def test_a_connection_that_is_cut_in_the_middle_is_no_failure_of_the_tenan
     operation = await ended(api.client, accepted.headers["operation-location"])
     assert (operation["status"], operation["attempts"]) == ("succeeded", 2), operation
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_connection_that_is_cut_under_a_request_is_503(

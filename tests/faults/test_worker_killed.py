@@ -44,7 +44,7 @@ async def test_a_worker_killed_at_any_moment_leaves_tenants_whole_or_absent(
         operation = (await idle_api.client.get(tenant["last_operation"])).json()
         # More than two where a later round's worker took over a tenant of an earlier one, and died of its own.
         assert operation["attempts"] >= 2, operation
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def _kill_at(
@@ -60,7 +60,7 @@ async def _kill_at(
         response = await api.client.post("/v1/tenants", json={"tenant_id": tenant_id, "tenant_name": "Held"})
         assert response.status_code == 202
     await gates.shut(holder, held)
-    env = environment(settings.dsn(), BF_WORKER_CONCURRENCY=str(len(held) + 4))
+    env = environment(settings.direct_dsn(), BF_WORKER_CONCURRENCY=str(len(held) + 4))
     async with logged("worker", env=env, log=log) as worker:
         await gates.reached(conn, len(held))
         worker.send_signal(signal.SIGKILL)
@@ -81,7 +81,7 @@ async def test_a_worker_killed_before_its_claim_and_after_its_commit(
     await gates.shut(superuser, point)
     async with superuser.transaction():
         await superuser.execute("SELECT FROM bf_control.operation WHERE id = $1 FOR UPDATE", early["id"])
-        async with logged("worker", env=environment(settings.dsn()), log=tmp_path / "worker.log") as worker:
+        async with logged("worker", env=environment(settings.direct_dsn()), log=tmp_path / "worker.log") as worker:
             await waiting_for_locks(conn, 2)
             # From here on both jobs are picked, and no job can be put away.
             await superuser.execute("LOCK TABLE bf_queue.pgqueuer_log IN EXCLUSIVE MODE")
@@ -99,7 +99,7 @@ async def test_a_worker_killed_before_its_claim_and_after_its_commit(
         found = (await idle_api.client.get(f"/v1/operations/{operation['id']}")).json()
         assert found["status"] == "succeeded", found
         assert found["attempts"] in attempts, found
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_stopped_worker_that_goes_on_writes_nothing(
@@ -109,7 +109,7 @@ async def test_a_stopped_worker_that_goes_on_writes_nothing(
     response = await idle_api.client.post("/v1/tenants", json={"tenant_id": "acme_corp", "tenant_name": "ACME"})
     location = response.headers["operation-location"]
     log = tmp_path / "worker.log"
-    async with logged("worker", env=environment(settings.dsn()), log=log) as worker:
+    async with logged("worker", env=environment(settings.direct_dsn()), log=log) as worker:
         async with superuser.transaction():
             await superuser.execute("LOCK TABLE bf_control.tenant_statement IN ACCESS EXCLUSIVE MODE")
             await waiting_for_locks(conn)
@@ -130,7 +130,7 @@ async def test_a_stopped_worker_that_goes_on_writes_nothing(
         await oracle.settled(conn)
         worker.send_signal(signal.SIGTERM)
         assert await worker.wait() == 0
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_workers_killed_at_random_lose_nothing(
@@ -141,7 +141,7 @@ async def test_workers_killed_at_random_lose_nothing(
     print(f"seed {seed}: set BF_TEST_SEED to replay another")  # noqa: T201
     generator = random.Random(seed)  # noqa: S311 -- a test's
     kills, made = (100 if _FULL else 2), 0
-    env = environment(settings.dsn())
+    env = environment(settings.direct_dsn())
     for number in range(kills):
         async with logged("worker", env=env, log=tmp_path / f"{number}.log") as worker:
             for _ in range(4):
@@ -156,4 +156,4 @@ async def test_workers_killed_at_random_lose_nothing(
         await oracle.settled(conn)
     for number in range(made):
         assert (await idle_api.client.get(f"/v1/tenants/tenant_{number}")).json()["state"] == "active"
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())

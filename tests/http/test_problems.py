@@ -244,4 +244,4 @@ async def test_the_client_that_goes_away_while_it_waits_leaves_the_work_to_be_do
             await waiting
     await oracle.settled(conn)
     assert (await api.client.get("/v1/tenants/acme_corp")).json()["state"] == "active"
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())

@@ -89,7 +89,7 @@ async def test_what_is_queued_is_cancelled_at_once_and_its_job_does_nothing(
         await oracle.settled(conn)
     assert await _read(idle_api.client, location) == body
     assert "bf_acme_corp" not in await schemas(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_cancelled_tenant_is_repaired_by_the_same_request_or_a_retry(
@@ -118,7 +118,7 @@ async def test_a_cancelled_tenant_is_repaired_by_the_same_request_or_a_retry(
     for tenant_id in ("by_post", "by_put", "by_retry"):
         tenant = await _read(idle_api.client, f"/v1/tenants/{tenant_id}")
         assert (tenant["state"], tenant["error"]) == ("active", None)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 @pytest.mark.usefixtures("fleet")
@@ -151,7 +151,7 @@ async def test_a_running_upgrade_shows_its_step_and_stops_before_its_next_tenant
     assert body["steps"][-1]["duration_ms"] is not None
     assert await conn.fetchval(_VERSIONS) == [2, 2, 1, 1]
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
     again = await api.client.post(f"{location}/retry", headers={"Prefer": "wait=20"})
     assert (again.status_code, again.json()["status"]) == (200, "succeeded")
@@ -160,14 +160,14 @@ async def test_a_running_upgrade_shows_its_step_and_stops_before_its_next_tenant
     assert await conn.fetchval(_VERSIONS) == [2, 2, 2, 2]
     assert await _read(api.client, location) == body
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 @pytest.mark.usefixtures("fleet")
 async def test_an_upgrade_that_was_told_to_stop_and_lost_its_worker_ends_cancelled(
     idle_api: Api, settings: Settings, conn: asyncpg.Connection, superuser: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    async with logged("worker", env=environment(settings.dsn()), log=tmp_path / "worker.log") as worker:
+    async with logged("worker", env=environment(settings.direct_dsn()), log=tmp_path / "worker.log") as worker:
         location = await _upgrading(idle_api, conn)
         assert (await idle_api.client.post(f"{location}/cancel")).status_code == 202
         worker.send_signal(signal.SIGKILL)
@@ -181,7 +181,7 @@ async def test_an_upgrade_that_was_told_to_stop_and_lost_its_worker_ends_cancell
     assert operation["error"]["code"] == "operation_cancelled"
     # What the dead worker had begun may still have committed: nobody was there to be refused.
     assert await conn.fetchval(_VERSIONS) in ([2, 1, 1, 1], [2, 2, 1, 1])
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_what_has_ended_cannot_be_cancelled_and_what_was_cancelled_may_be_again(
@@ -200,7 +200,7 @@ async def test_what_has_ended_cannot_be_cancelled_and_what_was_cancelled_may_be_
     for unknown in ("00000000-0000-0000-0000-000000000000", "x", "%00", "a" * 5000):
         problem(await api.client.post(f"/v1/operations/{unknown}/cancel"), 404, "operation_not_found")
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn(), others={"bf_taken"})
+    await oracle.assert_clean(settings.direct_dsn(), others={"bf_taken"})
 
 
 async def test_a_last_step_that_is_being_committed_is_409_at_once(
@@ -221,7 +221,7 @@ async def test_a_last_step_that_is_being_committed_is_409_at_once(
     assert (await ended(api.client, location))["status"] == "succeeded"
     assert (await _read(api.client, "/v1/tenants/acme_corp"))["state"] == "active"
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 @pytest.mark.usefixtures("fleet")
@@ -235,7 +235,7 @@ async def test_many_cancellations_at_once_all_agree(
     operation = await ended(api.client, location)
     assert operation["status"] == "cancelled"
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_many_cancellations_of_what_is_queued_end_it_once(
@@ -245,7 +245,7 @@ async def test_many_cancellations_of_what_is_queued_end_it_once(
     responses = await asyncio.gather(*(idle_api.client.post(f"{location}/cancel") for _ in range(_AT_ONCE)))
     assert Counter(response.status_code for response in responses) == {200: _AT_ONCE}, [r.text for r in responses]
     assert len({response.text for response in responses}) == 1
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_an_idempotency_key_and_a_role_hold_for_cancellations_too(

@@ -75,7 +75,7 @@ async def test_a_transient_refusal_is_tried_again(
             operation = (await api.client.get(response.headers["operation-location"])).json()
             assert (operation["status"], operation["attempts"], operation["error"]) == ("succeeded", 2, None)
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_lock_that_is_held_too_long_delays_a_tenant_and_no_more(
@@ -96,7 +96,7 @@ async def test_a_lock_that_is_held_too_long_delays_a_tenant_and_no_more(
     assert operation["status"] == "succeeded", operation
     assert operation["attempts"] >= 2
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_refusal_that_does_not_end_fails_the_operation_after_five_tries(
@@ -109,7 +109,7 @@ async def test_a_refusal_that_does_not_end_fails_the_operation_after_five_tries(
     assert operation["error"]["code"] == "database_busy"
     assert "a test refuses this" in operation["error"]["detail"]
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_what_no_second_try_helps_fails_at_once_and_names_the_cause(
@@ -128,7 +128,7 @@ async def test_what_no_second_try_helps_fails_at_once_and_names_the_cause(
     assert tenant["error"]["detail"] == operation["error"]["detail"]
     assert tenant["last_operation"] == f"/v1/operations/{operation['id']}"
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_tenant_left_failed_is_repaired_by_the_same_request(
@@ -148,7 +148,7 @@ async def test_a_tenant_left_failed_is_repaired_by_the_same_request(
     assert repaired.json()["last_operation"] != f"/v1/operations/{failed.json()['id']}"
     problem(await api.client.post("/v1/tenants", json=body), 409, "tenant_exists")
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_setup_tenant_that_lies_makes_no_tenant(api: Api, conn: asyncpg.Connection, settings: Settings) -> None:
@@ -159,7 +159,7 @@ async def test_a_setup_tenant_that_lies_makes_no_tenant(api: Api, conn: asyncpg.
         assert (operation["status"], operation["error"]["code"]) == ("failed", "catalogue_mismatch")
         assert (await api.client.get(f"/v1/tenants/t{number}")).json()["state"] == "failed"
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
     await conn.execute(honest)
     assert (await api.provision("t1")).status_code == 201
 
@@ -189,7 +189,7 @@ async def test_a_setup_tenant_that_leaves_something_out_makes_no_tenant(
             assert named in operation["error"]["detail"], operation["error"]
             assert (await api.client.get(f"/v1/tenants/t{number}")).json()["state"] == "failed"
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_missing_privilege_is_named_with_the_statement_that_grants_it(
@@ -203,7 +203,7 @@ async def test_a_missing_privilege_is_named_with_the_statement_that_grants_it(
     await superuser.execute(f'GRANT CREATE ON DATABASE "{name}" TO bf_migrator')
     assert (await api.provision()).status_code == 201
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_schema_of_somebody_else_is_left_alone(api: Api, conn: asyncpg.Connection) -> None:

@@ -72,7 +72,7 @@ async def test_what_the_release_before_does_is_seen_event_by_event(
     assert [event.name for event in events] == ["queued", "running", "queued", "running", "running", "succeeded"]
     assert [event.id for event in events] == [1, 2, 3, 4, 5, 6]
     assert [event.data for event in events] == seen
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_the_release_before_takes_up_nothing_that_was_cancelled(
@@ -85,7 +85,7 @@ async def test_the_release_before_takes_up_nothing_that_was_cancelled(
         "queued",
         "cancelled",
     ]
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_cancellation_that_the_release_before_does_not_hear_is_overtaken_by_the_end(
@@ -97,7 +97,7 @@ async def test_a_cancellation_that_the_release_before_does_not_hear_is_overtaken
     assert await conn.fetchval(_FINISH, operation_id, token, "succeeded", "{}", None, _STEPS)
     done = await _read(idle_api.client, operation_id)
     assert (done["status"], done["cancel_requested"]) == ("succeeded", True)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_an_operation_from_before_there_were_events_has_none_to_show(

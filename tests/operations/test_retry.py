@@ -63,7 +63,7 @@ async def test_a_failed_provisioning_is_done_again_as_a_new_operation(
     assert actor.startswith("key:")
     assert rows == [(actor, "tenant.create", "tenant/acme_corp", outcome) for outcome in ("accepted", "succeeded")]
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_retry_may_be_waited_for_and_may_fail_again(
@@ -85,7 +85,7 @@ async def test_a_retry_may_be_waited_for_and_may_fail_again(
         refused = await api.client.post(f"/v1/operations/{old}/retry")
         assert problem(refused, 409)["state"] == "active", "there is nothing to repair"
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_only_what_failed_or_was_cancelled_can_be_retried(

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from app.schema import script
-from tests.support.cluster import Cluster, binaries_under_test
+from tests.support.cluster import Cluster, client_program
 
 ROOT = Path(__file__).resolve().parents[2]
 REVISION = ROOT / "migrations" / "versions" / "migration_bf_complete_schema.py"
@@ -97,7 +97,7 @@ class Database:
 
     async def dump(self, *options: str) -> str:
         """As pg_dump writes it, to the byte, but for its own random key."""
-        pg_dump = binaries_under_test().bin_dir / "pg_dump"
+        pg_dump = client_program("pg_dump")
         process = await asyncio.create_subprocess_exec(
             pg_dump, *options, self.cluster.superuser_dsn(self.name), stdout=asyncio.subprocess.PIPE
         )

@@ -13,7 +13,7 @@ from app.schema import downgrade, files, upgrade
 from app.schema.downgrade import DowngradeBlocked
 from app.schema.script import Target
 from tests.schema.support import OTHERS, Site, Watched
-from tests.support.cluster import binaries_under_test
+from tests.support.cluster import client_program
 from tests.support.processes import bf_admin, environment
 
 FULL = os.environ.get("BF_TEST_FULL") == "1"
@@ -26,7 +26,7 @@ DATABASE_GRANTS = "SELECT datacl::text FROM pg_database WHERE datname = current_
 
 async def dump(site: Site) -> str:
     """Everything in the database as pg_dump writes it, but for its own random key."""
-    pg_dump = binaries_under_test().bin_dir / "pg_dump"
+    pg_dump = client_program("pg_dump")
     process = await asyncio.create_subprocess_exec(
         pg_dump, site.cluster.superuser_dsn(site.name), stdout=asyncio.subprocess.PIPE
     )

@@ -15,7 +15,7 @@ from app.schema.script import Target
 from tests.schema.support import ROOT, Site, copied_migrations
 from tests.schema.test_settings_matrix import HOSTILE, MATRIX
 from tests.support.api import running_api
-from tests.support.cluster import Cluster, binaries_under_test
+from tests.support.cluster import Cluster, client_program
 from tests.support.processes import Finished, bf_admin, environment, run
 
 TENANT = ("acme_corp", "ACME Corporation", "admin_user_123")
@@ -67,7 +67,7 @@ async def snapshot(site: Site) -> Snapshot:
 
 async def dump(site: Site) -> str:
     """Definitions with comments, owners and grants, but for Alembic's own table and grant."""
-    command = (binaries_under_test().bin_dir / "pg_dump", "--schema-only", "--schema=bf_*")
+    command = (client_program("pg_dump"), "--schema-only", "--schema=bf_*")
     finished = await run(*map(str, command), site.cluster.superuser_dsn(site.name), env={})
     assert finished.code == 0, finished.stderr
     return "\n".join(line for line in finished.stdout.splitlines() if not line.startswith(("\\restrict", "\\unres")))
@@ -86,7 +86,7 @@ def assert_same(actual: Snapshot, reference: Snapshot) -> None:
 async def psql(site: Site, *arguments: str, text: str = "", dsn: str | None = None) -> Finished:
     """As an operator runs it: no .psqlrc, the script on standard input."""
     process = await asyncio.create_subprocess_exec(
-        *(str(binaries_under_test().bin_dir / "psql"), "-X", "-d", dsn or site.dsn, *arguments),
+        *(str(client_program("psql")), "-X", "-d", dsn or site.dsn, *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

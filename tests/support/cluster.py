@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ import asyncpg
 import psycopg
 
 from app.db.embedded import SUPERUSER, Binaries, EmbeddedServer
+from tests.support import pooling
 
 MIGRATION_USER: Final = "bf_migrator"
 
@@ -36,6 +38,12 @@ def binaries_under_test() -> Binaries:
     return Binaries.packaged() if place == "embedded" else Binaries.at(Path(place))
 
 
+def client_program(name: str) -> Path:
+    """psql, pg_dump or the like: the tested server's own, else (npm's binaries have none) the newest there is."""
+    own = binaries_under_test().bin_dir / name
+    return own if own.is_file() else Binaries.packaged().bin_dir / name
+
+
 class Cluster:
     """A running server with a migration user as the product's guide wants it: LOGIN CREATEROLE, no more."""
 
@@ -44,16 +52,23 @@ class Cluster:
         self.migration_password = migration_password
 
     @classmethod
-    def start(cls, data_dir: Path) -> Cluster:
-        """A new cluster in a directory not used before; blocks for about a second."""
-        server = EmbeddedServer(data_dir, binaries=binaries_under_test(), settings=_SETTINGS)
+    def start(
+        cls, data_dir: Path, *, settings: Mapping[str, str] = _SETTINGS, binaries: Binaries | None = None
+    ) -> Cluster:
+        """A new cluster in a directory not used before; blocks for about a second.
+
+        `settings` stand on the server's command line, where no ALTER SYSTEM changes them.
+        """
+        server = EmbeddedServer(data_dir, binaries=binaries or binaries_under_test(), settings=settings)
         server.start()
         cluster = cls(server, migration_password=secrets.token_urlsafe(12))
         cluster._create_migration_user()
+        pooling.stand_before(cluster)
         return cluster
 
     def stop(self) -> None:
         """For good: the data goes too."""
+        pooling.leave(self)
         self.server.destroy()
 
     def stop_immediate(self) -> None:

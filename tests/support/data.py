@@ -5,11 +5,14 @@ from typing import Any
 import asyncpg
 
 from app.settings import Settings
+from tests.support import pooling
 
 
 def settings_for(dsn: str, **others: Any) -> Settings:
     """Settings that no variable of the developer's shell can change."""
-    return Settings.model_validate({"DATABASE_URL": dsn, "log_level": "WARNING", **others})
+    urls = pooling.variables(dsn)
+    direct = {"direct_database_url": urls.get("BF_DIRECT_DATABASE_URL"), "DATABASE_URL": urls["DATABASE_URL"]}
+    return Settings.model_validate({**direct, "log_level": "WARNING", **others})
 
 
 async def make_tenant(conn: asyncpg.Connection, tenant_id: str = "acme_corp", name: str = "ACME Corporation") -> str:
@@ -24,3 +27,11 @@ async def schemas(conn: asyncpg.Connection) -> set[str]:
         "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')"
     )
     return {row["nspname"] for row in rows}
+
+
+async def suspend(conn: asyncpg.Connection, tenant_id: str = "acme_corp") -> None:
+    """As an operator would in SQL: the state, and is_active, which follows it."""
+    async with conn.transaction():
+        await conn.execute("SELECT FROM bf_shared.tenant_config WHERE tenant_id = $1 FOR UPDATE", tenant_id)
+        await conn.execute("UPDATE bf_control.tenant SET state = 'suspended' WHERE tenant_id = $1", tenant_id)
+        await conn.execute("UPDATE bf_shared.tenant_config SET is_active = false WHERE tenant_id = $1", tenant_id)

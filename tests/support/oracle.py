@@ -10,6 +10,7 @@ from app.db.pool import Database
 from app.db.pools import ddl_database
 from app.schema import files
 from app.schema.expected import ExpectedTenants
+from tests.support import pooling
 from tests.support.data import settings_for
 
 _OURS = frozenset({"bf_control", "bf_queue", "bf_shared"})
@@ -42,7 +43,7 @@ SELECT o.id, o.status, array_agg(a.outcome ORDER BY a.id) AS outcomes
  WHERE o.request_id IS NOT NULL
  GROUP BY o.id, o.status
 """
-# What was seen of each operation, and whether the last of it is what the row says.
+# What was seen of each operation since there are events, and whether the last of it is what the row says.
 _EVENTS = """
 SELECT o.id, o.status, array_agg(e.seq ORDER BY e.seq) AS seqs, array_agg(e.event ORDER BY e.seq) AS events,
        bool_or(e.document ->> 'status' = o.status
@@ -56,6 +57,7 @@ SELECT o.id, o.status, array_agg(e.seq ORDER BY e.seq) AS seqs, array_agg(e.even
            FILTER (WHERE e.seq = (SELECT max(n.seq) FROM bf_control.operation_event n WHERE n.operation_id = o.id))
            AS current
   FROM bf_control.operation o LEFT JOIN bf_control.operation_event e ON e.operation_id = o.id
+ WHERE o.created_at > (SELECT applied_at FROM bf_control.migration WHERE layer = 'control' AND version = 3)
  GROUP BY o.id
 """
 _TERMINAL = ("succeeded", "failed", "cancelled")
@@ -80,7 +82,7 @@ async def assert_clean(dsn: str, *, others: Set[str] = frozenset()) -> None:
 
     `others` are schemas of somebody else, with names like ours.
     """
-    conn = await asyncpg.connect(dsn)
+    conn = await asyncpg.connect(pooling.direct(dsn))
     try:
         async with ddl_database(settings_for(dsn), application_name="oracle") as database:
             await _tenants(conn, database, others)

@@ -1,6 +1,7 @@
 """What every failure over HTTP must look like."""
 
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 
@@ -16,7 +17,7 @@ def problem(response: httpx.Response, status: int, code: str | None = None) -> d
     assert body["status"] == status
     assert {"type", "title", "detail", "instance", "code", "request_id"} <= body.keys()
     assert body["request_id"] == response.headers["x-request-id"]
-    assert body["instance"] == response.request.url.path
+    assert unquote(body["instance"]) == response.request.url.path
     assert not [word for word in _INSIDES if word in response.text]
     if code is not None:
         assert body["code"] == code, body

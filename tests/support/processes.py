@@ -5,7 +5,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -17,12 +16,15 @@ from typing import IO
 
 import httpx
 
+from tests.support import pooling
+from tests.support.ports import free_port
+
 
 def environment(dsn: str, **variables: str) -> dict[str, str]:
     """The shell's environment without its BF_* variables, and with these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BF_")}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    return {**kept, "PYTHONPYCACHEPREFIX": _bytecode(), "DATABASE_URL": dsn, **variables}
+    return {**kept, "PYTHONPYCACHEPREFIX": _bytecode(), **pooling.variables(dsn), **variables}
 
 
 @cache
@@ -47,27 +49,22 @@ async def bf_admin(*arguments: str, env: dict[str, str], cwd: Path | None = None
     return await run(sys.executable, "-m", "app", *arguments, env=env, cwd=cwd)
 
 
-async def run(*command: str, env: dict[str, str], cwd: Path | None = None) -> Finished:
+async def run(*command: str, env: dict[str, str], cwd: Path | None = None, within: float = 60) -> Finished:
     process = await asyncio.create_subprocess_exec(
         *command, env=env, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
+    stdout, stderr = await asyncio.wait_for(process.communicate(), within)
     return Finished(process.returncode or 0, stdout.decode(), stderr.decode())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
 async def background(
-    *arguments: str, env: dict[str, str], stderr: IO[bytes] | None = None
+    *arguments: str, env: dict[str, str], stderr: IO[bytes] | None = None, cwd: Path | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """`bf-admin …` until the block ends; whatever is left of it then is killed."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "app", *arguments, env=env, stderr=stderr)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app", *arguments, env=env, stderr=stderr, cwd=cwd
+    )
     try:
         yield process
     finally:
@@ -98,23 +95,28 @@ class Served:
 
 
 @asynccontextmanager
-async def logged(*arguments: str, env: dict[str, str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def logged(
+    *arguments: str, env: dict[str, str], log: Path, cwd: Path | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """As background(), with standard error, as JSON lines, in a file."""
     with log.open("ab") as stderr:
-        async with background(*arguments, env={**env, "BF_LOG_FORMAT": "json"}, stderr=stderr) as process:
+        async with background(*arguments, env={**env, "BF_LOG_FORMAT": "json"}, stderr=stderr, cwd=cwd) as process:
             yield process
 
 
 @asynccontextmanager
 async def served(
-    *arguments: str, env: dict[str, str], directory: Path, wanted: str = "/readyz"
+    *arguments: str, env: dict[str, str], directory: Path, wanted: str = "/readyz", cwd: Path | None = None
 ) -> AsyncIterator[Served]:
-    """`bf-admin serve` whose client has the bootstrap admin key, kept in `directory`; `wanted` answers 200."""
+    """`bf-admin serve` whose client has the bootstrap admin key, kept in `directory`; `wanted` answers 200.
+
+    `cwd` is where another release is.
+    """
     port, key_file = free_port(), directory / "admin-key"
     log = directory / f"serve-{port}.log"
     env = {**env, "BF_BOOTSTRAP_ADMIN_KEY_FILE": str(key_file)}
     async with (
-        logged("serve", "--port", str(port), *arguments, env=env, log=log) as process,
+        logged("serve", "--port", str(port), *arguments, env=env, log=log, cwd=cwd) as process,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=40) as client,
     ):
         await answers(client, wanted, process=process)

@@ -129,7 +129,7 @@ async def test_the_answer_is_replayed_after_a_restart_by_another_process(setting
         again = await api.client.post("/v1/tenants", json=_BODY, headers=_headers("k1", Prefer="wait=20"))
     assert (again.status_code, again.json()) == (201, first.json())
     assert again.headers["idempotent-replayed"] == "true"
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_a_key_is_forgotten_after_24_hours(idle_api: Api, conn: asyncpg.Connection) -> None:

@@ -53,7 +53,7 @@ async def test_a_tenant_reads_back_with_every_member_of_the_contract(api: Api, s
         ("verify_catalogue", "succeeded"),
     ]
     assert operation["created_at"] <= operation["started_at"] <= operation["finished_at"]
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_the_history_says_that_the_service_made_it_and_for_whom(api: Api, conn: asyncpg.Connection) -> None:
@@ -180,4 +180,4 @@ async def test_psql_and_rest_make_the_same_tenant_and_meet_in_the_registry(
     with pytest.raises(asyncpg.UniqueViolationError):
         await conn.execute("SELECT bf_shared.setup_tenant('from_rest', 'By hand', 'dba')")
     assert {"bf_from_psql", "bf_from_rest"} <= await schemas(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())

@@ -1,0 +1,33 @@
+"""client.health: the probes, as they answer at this moment: nothing is tried again."""
+
+import httpx
+
+from app.client import _call
+from app.client._answer import api_error, read
+from app.client._sync.transport import Transport
+from app.client.errors import UnexpectedAnswer
+from app.client.models import Health
+
+
+class Probes:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def live(self) -> Health:
+        return self._probe("/livez")
+
+    def ready(self) -> Health:
+        """A service that is not ready is a health of status `fail`, and no error."""
+        return self._probe("/readyz")
+
+    def _probe(self, path: str) -> Health:
+        response = self._transport.once(_call.get(path))
+        if response.status_code not in {httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE}:
+            raise api_error(response)
+        try:
+            return read(response, Health)
+        except UnexpectedAnswer:
+            if response.is_success:
+                raise
+            # A proxy's 503, or the service's own before it can look: a problem, not a health.
+            raise api_error(response) from None

@@ -1,0 +1,181 @@
+"""client.tenants: provision, read, change."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Unpack, overload
+
+import httpx
+
+from app.client import _call
+from app.client._answer import read
+from app.client._call import Deadline, tenant_path
+from app.client._sync.operations import Operations, succeeded
+from app.client._sync.pages import Pages
+from app.client._sync.transport import Transport
+from app.client.errors import PreconditionFailed
+from app.client.models import FullTenant, Operation, Page, Tenant, TenantChanges, TenantOptions, TenantOrder
+
+
+class Tenants:
+    def __init__(self, transport: Transport, operations: Operations) -> None:
+        self._transport = transport
+        self._operations = operations
+
+    @overload
+    def create(
+        self,
+        tenant_id: str,
+        tenant_name: str,
+        *,
+        wait: Literal[False],
+        idempotency_key: str | None = None,
+        **options: Unpack[TenantOptions],
+    ) -> Operation: ...
+
+    @overload
+    def create(
+        self,
+        tenant_id: str,
+        tenant_name: str,
+        *,
+        wait: Literal[True] | float = True,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+        **options: Unpack[TenantOptions],
+    ) -> Tenant: ...
+
+    def create(
+        self,
+        tenant_id: str,
+        tenant_name: str,
+        *,
+        wait: bool | float = True,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+        **options: Unpack[TenantOptions],
+    ) -> Tenant | Operation:
+        """The tenant, active; with `wait=False` the operation that makes it; with `validate_only` the tenant as it
+        would be. `wait` is in seconds; True is the client's `wait_timeout`.
+
+        Raises Conflict where there is one already, and as operations.wait() does.
+        """
+        until = self._transport.times.wait(wait)
+        body = {"tenant_id": tenant_id, "tenant_name": tenant_name, **_given(options)}
+        call = _call.post("/v1/tenants", body, key=idempotency_key, validate_only=validate_only, wait=until)
+        response = self._transport.send(call)
+        if until is None and response.status_code == httpx.codes.CREATED:
+            # Made on the spot, by an operation that was born succeeded.
+            return self._operations.get(response.headers["Operation-Location"].rpartition("/")[2])
+        return self._provisioned(tenant_id, response, until)
+
+    @overload
+    def put(
+        self, tenant_id: str, tenant_name: str, *, wait: Literal[False], **options: Unpack[TenantOptions]
+    ) -> Tenant | Operation: ...
+
+    @overload
+    def put(
+        self,
+        tenant_id: str,
+        tenant_name: str,
+        *,
+        wait: Literal[True] | float = True,
+        validate_only: bool = False,
+        **options: Unpack[TenantOptions],
+    ) -> Tenant: ...
+
+    def put(
+        self,
+        tenant_id: str,
+        tenant_name: str,
+        *,
+        wait: bool | float = True,
+        validate_only: bool = False,
+        **options: Unpack[TenantOptions],
+    ) -> Tenant | Operation:
+        """As create(), but a tenant that was made by this very request is returned as it is; with `wait=False` the
+        operation, while one runs.
+
+        Raises Conflict where another request made it.
+        """
+        until = self._transport.times.wait(wait)
+        body = {"tenant_name": tenant_name, **_given(options)}
+        call = _call.put(tenant_path(tenant_id), body, validate_only=validate_only, wait=until)
+        return self._provisioned(tenant_id, self._transport.send(call), until)
+
+    @overload
+    def get(self, tenant_id: str, *, view: Literal["basic"] = "basic") -> Tenant: ...
+
+    @overload
+    def get(self, tenant_id: str, *, view: Literal["full"]) -> FullTenant: ...
+
+    def get(self, tenant_id: str, *, view: Literal["basic", "full"] = "basic") -> Tenant:
+        """A failed tenant is returned, with its error."""
+        if view == "full":
+            return read(self._transport.send(_call.get(tenant_path(tenant_id), {"view": view})), FullTenant)
+        return read(self._transport.send(_call.get(tenant_path(tenant_id))), Tenant)
+
+    def list(
+        self,
+        *,
+        state: str | None = None,
+        tier: str | None = None,
+        feature: str | None = None,
+        schema_version: int | None = None,
+        q: str | None = None,
+        order_by: TenantOrder | None = None,
+        page_size: int | None = None,
+        page_token: str | None = None,
+    ) -> Pages[Tenant]:
+        """By id, unless `order_by` says otherwise. `q` is a part of id or name; deleted ones come only by `state`."""
+        query = {
+            "state": state,
+            "tier": tier,
+            "feature": feature,
+            "schema_version": schema_version,
+            "q": q,
+            "order_by": order_by,
+            "page_size": page_size,
+            "page_token": page_token,
+        }
+        return Pages(self._transport, "/v1/tenants", Page[Tenant], query)
+
+    def update(
+        self,
+        tenant_id: str,
+        *,
+        if_match: str | None = None,
+        validate_only: bool = False,
+        **changes: Unpack[TenantChanges],
+    ) -> Tenant:
+        """The tenant after the change. With `if_match`, a tenant's etag, it is tried again as other calls are.
+
+        Raises PreconditionFailed where somebody else was first.
+        """
+        call = _call.patch(tenant_path(tenant_id), changes, if_match=if_match, validate_only=validate_only)
+        try:
+            return read(self._transport.send(call), Tenant)
+        except PreconditionFailed as error:
+            if error.tries == 1:
+                raise
+            # An earlier try, whose answer was lost, may have made the change, and the new etag with it.
+            tenant = self.get(tenant_id)
+            if not _has(tenant, changes):
+                raise
+            return tenant
+
+    def _provisioned(self, tenant_id: str, response: httpx.Response, until: Deadline | None) -> Tenant | Operation:
+        if response.status_code != httpx.codes.ACCEPTED:
+            return read(response, Tenant)
+        operation = self._operations.ended(response, until)
+        if until is None:
+            return operation
+        succeeded(operation)
+        return self.get(tenant_id)
+
+
+def _given(options: TenantOptions) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _has(tenant: Tenant, changes: Mapping[str, object]) -> bool:
+    return all(getattr(tenant, name, None) == value for name, value in changes.items())

@@ -1,0 +1,233 @@
+"""What the service answers, as values. A newer service may say more: that is kept in `model_extra`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, Generic, Literal, TypeAlias, TypedDict, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+class TenantState(StrEnum):
+    PROVISIONING = "provisioning"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+    PURGING = "purging"
+    FAILED = "failed"
+
+
+class OperationStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_TERMINAL: Final = frozenset({OperationStatus.SUCCEEDED, OperationStatus.FAILED, OperationStatus.CANCELLED})
+
+# A word that this client does not know yet reads as plain text.
+_State: TypeAlias = Annotated[TenantState | str, Field(union_mode="left_to_right")]
+_Status: TypeAlias = Annotated[OperationStatus | str, Field(union_mode="left_to_right")]
+
+TenantOrder: TypeAlias = Literal["id", "-id", "name", "-name", "created_at", "-created_at"]
+OperationOrder: TypeAlias = Literal["created_at", "-created_at"]
+
+
+class TenantOptions(TypedDict, total=False):
+    """How a tenant is configured at its creation; what is left out, or None, has the service's default."""
+
+    created_by: str | None
+    subscription_tier: str | None
+    billing_contact: str | None
+    features_enabled: Sequence[str] | None
+    limits: Mapping[str, int] | None
+    config: Mapping[str, Any] | None
+    integrations: Mapping[str, Mapping[str, Any]] | None
+
+
+class TenantChanges(TypedDict, total=False):
+    """What is left out stays as it is; None clears the billing contact."""
+
+    tenant_name: str
+    subscription_tier: str
+    billing_contact: str | None
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class FieldError(_Model):
+    """`pointer` is a JSON pointer into the body, or `query/NAME`, `header/NAME`."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(_Model):
+    """RFC 9457, with a stable code."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str | None = None
+    instance: str | None = None
+    code: str
+    request_id: str | None = None
+    errors: tuple[FieldError, ...] | None = None
+
+
+class Check(_Model):
+    status: str
+    observed: Any = None
+    reason: str | None = None
+
+
+class Health(_Model):
+    """`status` is `pass`, `warn` or `fail`."""
+
+    status: str
+    checks: dict[str, Check]
+
+
+class Tenant(_Model):
+    """`etag` is what `if_match` takes; None where the answer had none, as in a list."""
+
+    tenant_id: str
+    tenant_name: str
+    state: _State
+    is_active: bool
+    schema_name: str
+    schema_version: int | None
+    subscription_tier: str
+    billing_contact: str | None = None
+    generation: int
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+    last_operation: str | None = None
+    error: Problem | None = None
+    etag: str | None = Field(None, exclude=True)
+
+
+class Feature(_Model):
+    """`source` is `default`, `tier` or `tenant`."""
+
+    name: str
+    enabled: bool
+    source: str
+
+
+class FullTenant(Tenant):
+    """A tenant with all that belongs to it; what is kept in its configuration is None until it has a schema."""
+
+    config: dict[str, Any] | None
+    features: tuple[Feature, ...] | None
+    limits: dict[str, Any] | None
+    integrations: dict[str, Any] | None
+    health: Health
+
+
+class Step(_Model):
+    """`duration_ms` is None while the step runs."""
+
+    name: str
+    status: _Status
+    started_at: datetime
+    duration_ms: float | None
+
+
+class Progress(_Model):
+    done: int
+    total: int
+
+
+class Operation(_Model):
+    id: UUID
+    kind: str
+    tenant_id: str | None
+    status: _Status
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int
+    progress: Progress | None = None
+    steps: tuple[Step, ...]
+    result: dict[str, Any] | None
+    error: Problem | None
+    cancel_requested: bool = False
+    request_id: str | None = None
+    retry_of: UUID | None = None
+    etag: str | None = Field(None, exclude=True)
+
+    @property
+    def done(self) -> bool:
+        return self.status in _TERMINAL
+
+
+OperationRef: TypeAlias = Operation | UUID | str
+
+
+class OperationEvent(_Model):
+    """`event` is `progress` or the status just reached; `id` is what `after` takes to go on from here."""
+
+    id: str
+    event: str
+    operation: Operation
+
+
+class Migration(_Model):
+    """`applied_at` is None while it is pending."""
+
+    layer: str
+    version: int
+    name: str
+    checksum: str
+    applied_at: datetime | None
+
+
+class VersionCount(_Model):
+    schema_version: int
+    tenants: int
+
+
+class SchemaState(_Model):
+    """`current` and `latest` are versions by layer; None for a layer that is not installed."""
+
+    server_version: str
+    up_to_date: bool
+    current: dict[str, int | None]
+    latest: dict[str, int | None]
+    pending: tuple[Migration, ...]
+    applied: tuple[Migration, ...]
+    fleet: tuple[VersionCount, ...]
+    etag: str | None = Field(None, exclude=True)
+
+
+class TenantSize(_Model):
+    tenant_id: str
+    schema_name: str
+    bytes: int
+
+
+class Page(_Model, Generic[T]):
+    """`next_page_token` is None on the last page; `page_token` takes it."""
+
+    items: tuple[T, ...]
+    next_page_token: str | None = None
+
+
+class DowngradePlan(_Model):
+    """What a downgrade would destroy. `blockers` are not the service's, and must be gone before."""
+
+    database: str
+    tenants: tuple[TenantSize, ...]
+    bytes: int
+    blockers: tuple[str, ...]
+    confirmation: str | None = None
+    expires_at: datetime | None = None

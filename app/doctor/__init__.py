@@ -1,0 +1,1 @@
+"""What an installation needs of its database, checked, with the statement that mends each fault."""

@@ -1,0 +1,106 @@
+"""Changes to tenants and schema of a served instance."""
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from app.client import AsyncClient, Conflict, NotFound, Operation, PreconditionFailed, Tenant, ValidationFailed
+from tests.client.conftest import Connect
+from tests.support.cluster import Cluster
+from tests.support.processes import environment, served
+
+
+async def test_put_makes_a_tenant_once(client: AsyncClient, unique: str) -> None:
+    made = await client.tenants.put(unique, "ACME", limits={"max_budgets": 5})
+    assert made.state == "active"
+    assert await client.tenants.put(unique, "ACME", limits={"max_budgets": 5}) == made
+    assert isinstance(await client.tenants.put(unique, "ACME", limits={"max_budgets": 5}, wait=False), Tenant)
+    with pytest.raises(Conflict, match="tenant_request_differs"):
+        await client.tenants.put(unique, "Another")
+
+
+async def test_put_need_not_be_waited_for(client: AsyncClient, unique: str) -> None:
+    accepted = await client.tenants.put(unique, "ACME", wait=False)
+    assert isinstance(accepted, Operation)
+    await client.operations.wait(accepted)
+
+
+async def test_a_change_is_guarded_by_what_was_read(client: AsyncClient, unique: str) -> None:
+    made = await client.tenants.create(unique, "ACME", billing_contact="old@example.com")
+    assert made.etag is not None
+    assert made.etag == (await client.tenants.get(unique)).etag
+    changed = await client.tenants.update(unique, tenant_name="ACME Corporation", if_match=made.etag)
+    assert (changed.tenant_name, changed.billing_contact) == ("ACME Corporation", "old@example.com")
+    with pytest.raises(PreconditionFailed, match="precondition_failed"):
+        await client.tenants.update(unique, tenant_name="Late", if_match=made.etag)
+    cleared = await client.tenants.update(unique, billing_contact=None, if_match=changed.etag)
+    assert (cleared.tenant_name, cleared.billing_contact) == ("ACME Corporation", None)
+    with pytest.raises(ValidationFailed):
+        await client.tenants.update(unique, tenant_name="")
+
+
+async def test_a_tenant_is_read_whole(client: AsyncClient, unique: str) -> None:
+    await client.tenants.create(
+        unique, "ACME", features_enabled=["ai_insights"], limits={"max_budgets": 5}, config={"default_currency": "EUR"}
+    )
+    whole = await client.tenants.get(unique, view="full")
+    assert whole.config is not None
+    assert whole.config["default_currency"] == "EUR"
+    assert [feature.name for feature in whole.features or ()] == ["ai_insights"]
+    assert (whole.limits or {})["max_budgets"] == 5
+    assert whole.health.status == "pass"
+
+
+async def test_a_dry_run_changes_nothing(client: AsyncClient, unique: str) -> None:
+    would_be = await client.tenants.create(unique, "ACME", validate_only=True)
+    assert (would_be.tenant_id, would_be.state) == (unique, "provisioning")
+    assert (await client.tenants.put(unique, "ACME", validate_only=True)).tenant_id == unique
+    with pytest.raises(NotFound):
+        await client.tenants.get(unique)
+    made = await client.tenants.create(unique, "ACME")
+    assert (await client.tenants.update(unique, tenant_name="B", validate_only=True)).tenant_name == "B"
+    assert await client.tenants.get(unique) == made
+    assert (await client.schema.upgrade(validate_only=True)).up_to_date
+
+
+async def test_lists_are_filtered(client: AsyncClient, unique: str) -> None:
+    await client.tenants.create(f"{unique}_a", "A", features_enabled=[unique])
+    await client.tenants.create(f"{unique}_b", "B", subscription_tier="gold")
+
+    async def found(**filters: object) -> list[str]:
+        return [tenant.tenant_id async for tenant in client.tenants.list(q=unique, **filters)]
+
+    assert await found(feature=unique) == [f"{unique}_a"]
+    assert await found(tier="gold") == [f"{unique}_b"]
+    assert await found(schema_version=99) == []
+    assert await found(state="active", order_by="-name") == [f"{unique}_b", f"{unique}_a"]
+
+
+async def test_the_schema_as_a_script(client: AsyncClient) -> None:
+    assert "CREATE SCHEMA" in await client.schema.sql()
+
+
+async def test_nothing_is_destroyed_without_a_valid_confirmation(client: AsyncClient, unique: str) -> None:
+    await client.tenants.create(unique, "ACME")
+    plan = await client.schema.plan_downgrade()
+    assert unique in {tenant.tenant_id for tenant in plan.tenants}
+    assert plan.bytes > 0
+    with pytest.raises(Conflict, match="confirmation_invalid"):
+        await client.schema.downgrade("made up")
+    assert (await client.tenants.get(unique)).state == "active"
+
+
+async def test_what_was_planned_is_destroyed(connect: Connect, cluster: Cluster, template: str, tmp_path: Path) -> None:
+    name = f"downgrade_{secrets.token_hex(6)}"
+    dsn = await cluster.create_database(name, template=template)
+    async with served("--with-worker", env=environment(dsn), directory=tmp_path) as running:
+        key = running.client.headers["Authorization"].removeprefix("Bearer ")
+        client = connect(str(running.client.base_url), api_key=key)
+        await client.tenants.create("doomed", "Doomed")
+        plan = await client.schema.plan_downgrade()
+        assert plan.confirmation is not None
+        ended = await client.schema.downgrade(plan.confirmation)
+        assert (ended.kind, ended.status) == ("schema.downgrade", "succeeded")
+        assert (await client.schema.get()).current["shared"] is None
+    await cluster.drop_database(name)

@@ -1,0 +1,55 @@
+"""schemathesis against a served instance: every documented operation, alone and through its links, with all checks."""
+
+import os
+import secrets
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.apikeys.model import Role
+from app.settings import Settings
+from tests.support.api import running_api
+from tests.support.processes import environment, run, served
+
+_FULL = os.environ.get("BF_TEST_FULL") == "1"
+# That a valid document is accepted depends on what there is: a tenant can be created only once.
+_EXCLUDED = "positive_data_acceptance"
+
+
+async def _fuzz(base_url: str, key: str, directory: Path, *, phases: str, examples: int) -> None:
+    seed = secrets.randbelow(2**32)
+    found = await run(
+        str(Path(sys.executable).with_name("st")), "run", f"{base_url}/openapi.json",
+        "--header", f"Authorization: Bearer {key}", "--exclude-checks", _EXCLUDED, "--phases", phases,
+        "--max-examples", str(examples), "--seed", str(seed), "--no-color", "--continue-on-failure",
+        "--request-timeout", "40",
+        env=environment(""), cwd=directory, within=3600 if _FULL else 240,
+    )  # fmt: skip
+    assert found.code == 0, f"seed {seed}\n{found.stdout[-8000:]}\n{found.stderr[-2000:]}"
+
+
+async def test_no_case_breaks_what_openapi_json_promises(dsn: str, tmp_path: Path) -> None:
+    async with served("--with-worker", env=environment(dsn), directory=tmp_path) as serving:
+        key = serving.client.headers["Authorization"].removeprefix("Bearer ")
+        await _fuzz(
+            str(serving.client.base_url).rstrip("/"),
+            key,
+            tmp_path,
+            phases="examples,coverage,fuzzing,stateful",
+            examples=10_000 if _FULL else 5,
+        )
+        assert '"level": "error"' not in serving.log.read_text()
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.READER])
+async def test_a_role_that_may_do_little_finds_no_way_around(
+    role: Role, settings: Settings, dsn: str, tmp_path: Path
+) -> None:
+    async with running_api(settings, with_worker=False) as api:
+        key = await api.key(role)
+    async with served("--with-worker", env=environment(dsn), directory=tmp_path) as serving:
+        base_url = str(serving.client.base_url).rstrip("/")
+        await _fuzz(base_url, key, tmp_path, phases="examples,fuzzing", examples=10_000 if _FULL else 3)
+        assert (await serving.client.get("/v1/tenants")).json() == {"items": []}
+        assert (await serving.client.get("/v1/operations")).json() == {"items": []}
