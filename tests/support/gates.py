@@ -13,9 +13,12 @@ UPDATE bf_control.tenant_statement SET ordinal = -ordinal;
 """
 _GATE = """
 INSERT INTO bf_control.tenant_statement (version, ordinal, section, statement)
-VALUES (1, $1 * 10 + 5, 'table', format($gate$DO $do$ BEGIN
+VALUES ($4, $1 * 10 + 5, 'table', format($gate$DO $do$ BEGIN
     IF {{tenant_id}} = %L THEN PERFORM pg_advisory_xact_lock_shared(%s, %s); END IF;
 END $do$$gate$, $2::text, $3::integer, $1::integer))
+"""
+_NEXT_VERSION = """
+INSERT INTO bf_control.tenant_statement VALUES (2, 1, 'table', 'ALTER TABLE budgets ADD COLUMN extra text')
 """
 _WAITING = """
 SELECT count(*) FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = $1::integer::oid AND NOT l.granted
@@ -35,7 +38,17 @@ async def install(conn: asyncpg.Connection, points: dict[str, int]) -> None:
     """
     await conn.execute(_SPREAD)
     for name, point in points.items():
-        await conn.execute(_GATE, point, name, _CLASS)
+        await conn.execute(_GATE, point, name, _CLASS, 1)
+
+
+async def next_version(conn: asyncpg.Connection, points: dict[str, int]) -> None:
+    """A tenant migration 2, as the release after this one leaves it for the upgrades of this one.
+
+    Tenant `name` waits in it, at a gate with the number that `points` has for it. Once per database.
+    """
+    await conn.execute(_NEXT_VERSION)
+    for name, point in points.items():
+        await conn.execute(_GATE, point, name, _CLASS, 2)
 
 
 async def shut(conn: asyncpg.Connection, points: dict[str, int]) -> None:
