@@ -43,7 +43,9 @@ COPY app app
 COPY migrations migrations
 RUN /tools/bin/python -m hatchling build -t wheel -d /wheel; \
     /tools/bin/uv pip install --no-deps --no-index --python /opt/venv/bin/python --target /opt/bf-admin /wheel/*.whl; \
-    rm -f /opt/bf-admin/*.dist-info/direct_url.json /opt/bf-admin/*.dist-info/uv_cache.json /opt/bf-admin/.lock; \
+    # What says when and where it was installed is another at each build.
+    rm -f /opt/bf-admin/.lock /opt/bf-admin/*.dist-info/direct_url.json /opt/bf-admin/*.dist-info/uv_cache.json; \
+    sed -i '/direct_url\.json\|uv_cache\.json/d' /opt/bf-admin/*.dist-info/RECORD; \
     python3 -m compileall -q --invalidation-mode unchecked-hash /opt/bf-admin
 
 FROM ${BASE}
