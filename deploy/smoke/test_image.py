@@ -7,6 +7,8 @@ import json
 import os
 import secrets
 import shlex
+import signal
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -217,3 +219,18 @@ def test_without_its_database_it_lives_but_is_not_ready_and_stops_in_time(servic
         assert seconds < 10
     finally:
         cluster.start_again()
+
+
+def test_an_upgrade_that_waits_is_ended_as_process_1(tmp_path: Path) -> None:
+    """The kernel ignores SIGTERM for a process 1 that has no handler."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        running = Service(tmp_path, f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d?sslmode=disable")
+        try:
+            name = running.start("upgrade")
+            silent.settimeout(20)
+            with silent.accept()[0]:
+                seconds, code = running.stop(name)
+        finally:
+            running.remove()
+    assert code == 128 + signal.SIGTERM
+    assert seconds < 5
