@@ -14,7 +14,7 @@ from app.schema import files, script
 from app.schema.script import Target
 
 _SQL = re.compile(
-    r"\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|LOCK|SHOW|DO|SET|CREATE|ALTER|DROP|GRANT|REVOKE|MERGE|TABLE|VALUES)\b"
+    r"\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|LOCK|SHOW|DO|SET|CREATE|ALTER|DROP|GRANT|REVOKE|MERGE|TABLE|VALUES)\s"
 )
 _PARSED_ONLY = re.compile(r"\s*(?:LOCK|SHOW|DO|SET)\b")
 

@@ -21,8 +21,8 @@ from tests.support.ports import free_port
 
 
 def environment(dsn: str, **variables: str) -> dict[str, str]:
-    """The shell's environment without its BF_* variables, and with these."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BF_")}
+    """The shell's environment without its own settings of the service, and with these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BF_", "DATABASE_URL"))}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**kept, "PYTHONPYCACHEPREFIX": _bytecode(), **pooling.variables(dsn), **variables}
 
