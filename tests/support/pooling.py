@@ -21,8 +21,8 @@ _poolers: dict[int, PgBouncer] = {}
 
 def stand_before(cluster: "Cluster") -> None:
     if WANTED:
-        # A server that was away is tried again at once, not after 15 seconds.
-        pooler = PgBouncer(cluster, settings={"server_login_retry": "0"})
+        # As docs/operations.md has it: a server that was away is tried again soon, not after 15 seconds.
+        pooler = PgBouncer(cluster, settings={"server_login_retry": "1"})
         _poolers[cluster.server.port] = pooler.__enter__()
 
 
