@@ -8,12 +8,12 @@ from pydantic import BaseModel, ValidationError
 
 from app.client import errors
 from app.client._policy import retry_after
-from app.client.errors import ApiError, ConnectionFailed, UnexpectedAnswer
+from app.client.errors import ApiError, ConfigurationError, ConnectionFailed, UnexpectedAnswer
 from app.client.models import Operation, OperationEvent, Problem
 
 M = TypeVar("M", bound=BaseModel)
 
-_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def read(response: httpx.Response, model: type[M]) -> M:
@@ -72,6 +72,9 @@ def _phrase(status: int) -> str:
         return "Unknown status"
 
 
-def connection_failed(error: httpx.TransportError) -> ConnectionFailed:
+def no_answer(error: httpx.TransportError) -> ConnectionFailed | ConfigurationError:
+    """What to raise, and not to chain: the frames below hold the Authorization header, and some tools print locals."""
+    if isinstance(error, httpx.LocalProtocolError):
+        return ConfigurationError(f"This cannot be sent: {error}")
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return ConnectionFailed(text, sent=not isinstance(error, _NEVER_SENT))

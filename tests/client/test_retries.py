@@ -92,9 +92,11 @@ async def test_a_mismatch_that_somebody_else_made_is_one(connect: Connect, scrip
     with pytest.raises(PreconditionFailed):
         await client.tenants.update("acme_corp", tenant_name="Ours", if_match='"1"')
     script.answers.clear()
-    script.answer(refusal(412, "precondition_failed"))
+    script.seen.clear()
+    script.answer(refusal(412, "precondition_failed"), answer(tenant(tenant_name="Theirs")))
     with pytest.raises(PreconditionFailed):
         await client.tenants.update("acme_corp", tenant_name="Theirs", if_match='"1"')
+    assert len(script.seen) == 1, "what was tried once is not in doubt"
 
 
 async def test_trying_ends_in_time_with_the_last_refusal(connect: Connect, script: Scripted) -> None:

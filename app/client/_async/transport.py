@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 
 from app.client import _policy
-from app.client._answer import api_error, connection_failed
+from app.client._answer import api_error, no_answer
 from app.client._call import Call, Deadline
 from app.client._config import Times
 from app.client.errors import ApiError, ConnectionFailed
@@ -50,7 +50,7 @@ class Transport:
             await asyncio.sleep(pause)
 
     async def once(self, call: Call) -> httpx.Response:
-        """Whatever is answered to one try."""
+        """Whatever is answered to one try. Raises ConnectionFailed, or ConfigurationError for what HTTP cannot say."""
         wait = call.preferred_wait
         try:
             return await self.http.request(
@@ -62,8 +62,7 @@ class Transport:
                 timeout=httpx.Timeout(self.times.timeout, read=self.times.timeout + wait),
             )
         except httpx.TransportError as error:
-            # Not chained: the frames below hold the Authorization header, and some tools print locals.
-            raise connection_failed(error) from None
+            raise no_answer(error) from None
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[httpx.Response]:
@@ -77,7 +76,7 @@ class Transport:
                     raise api_error(response)
                 yield response
         except httpx.TransportError as error:
-            raise connection_failed(error) from None
+            raise no_answer(error) from None
 
     def _limit(self, call: Call) -> Deadline:
         retry = Deadline.after(self.times.retry_for)
