@@ -23,6 +23,8 @@ _IDS: Final = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT: Final = re.compile(rb"00" + _IDS + rb"|(?!00|ff)[0-9a-f]{2}" + _IDS + rb"(?:-.{0,200})?")
 # Probes come every few seconds: at INFO they would be most of the log.
 _QUIET_PATHS: Final = frozenset({"/livez", "/readyz"})
+# Seconds in which a client that sends too much may go on, and then read why it should not.
+_LINGER: Final = 5.0
 
 
 class RequestContext:
@@ -69,6 +71,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._reading = False
+        self._unread = True
         self._deadline: asyncio.Timeout | None = None
         self.status = 0
 
@@ -105,6 +108,7 @@ class _Exchange:
         self._reading = True
         message = await self._receive()
         self._reading = False
+        self._unread = message["type"] == "http.request" and message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
@@ -117,7 +121,20 @@ class _Exchange:
                 (b"x-request-id", self._scope["state"]["request_id"].encode()),
                 (b"x-content-type-options", b"nosniff"),
             ]
+        elif self.status == 413 and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._discard()
+            message = {"type": "http.response.body", "body": b""}
         await self._send(message)
+
+    async def _discard(self) -> None:
+        """A connection that is closed before its data was read is reset, and the client may never see the answer."""
+        try:
+            async with asyncio.timeout(_LINGER):
+                while self._unread:
+                    await self.receive()
+        except TimeoutError:
+            pass  # who still sends is cut off
 
     def _note(self, seconds: float) -> None:
         log = _log.debug if self._scope["path"] in _QUIET_PATHS else _log.info

@@ -7,7 +7,9 @@ from typing import Annotated, Final
 from fastapi import Depends, Header
 
 MAX_WAIT: Final = 30
-_WAIT: Final = re.compile(r"wait\s*=\s*\"?(\d{1,9})\"?", re.I)
+_WAIT: Final = re.compile(r'wait\s*=\s*(?:([0-9]{1,9})|"([0-9]{1,9})")', re.I)
+# A comma in a quoted string ends no preference.
+_PREFERENCE: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
 
 
 def wait_seconds(
@@ -22,10 +24,10 @@ def wait_seconds(
 
 def preferred_wait(headers: Sequence[str]) -> int | None:
     """Of the values of all Prefer headers."""
-    for preference in ",".join(headers).split(","):
+    for preference in _PREFERENCE.findall(",".join(headers)):
         match = _WAIT.fullmatch(preference.partition(";")[0].strip())
         if match is not None:
-            return min(int(match[1]), MAX_WAIT)
+            return min(int(match[1] or match[2]), MAX_WAIT)
     return None
 
 

@@ -121,7 +121,7 @@ def internal_error(request: Request) -> ProblemResponse:
 
 
 def body_too_large(request: Request) -> ProblemResponse:
-    """The connection is closed: what is left of the body is not read."""
+    """The connection is closed: of what is left of the body, RequestContext reads a little and throws it away."""
     return _of(request, errors.TooLarge("A body has at most 1 MiB."), 413)
 
 
