@@ -1,6 +1,6 @@
 """SQL of lists of operations, and of what was seen of one."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -97,4 +97,5 @@ def _as_it_was(row: Any) -> Operation:
 
 
 def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    """Written with the offset of whatever time zone the session had."""
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)

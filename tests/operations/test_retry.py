@@ -31,7 +31,8 @@ async def _failed(api: Api, conn: asyncpg.Connection) -> dict[str, Any]:
 
 async def _cancelled(api: Api) -> str:
     """The location of a cancelled provisioning."""
-    location: str = (await api.provision()).headers["operation-location"]
+    body = {"tenant_id": "acme_corp", "tenant_name": "ACME Corporation"}
+    location: str = (await api.client.post("/v1/tenants", json=body)).headers["operation-location"]
     assert (await api.client.post(f"{location}/cancel")).status_code == 200
     return location
 
