@@ -26,9 +26,7 @@ PageSize = Annotated[
     int | None,
     Query(description="50 by default, 500 at most", lt=2**31, json_schema_extra={"minimum": 0}),
 ]
-PageToken = Annotated[
-    str | None, Query(min_length=1, max_length=2000, description="The `next_page_token` of the page before")
-]
+PageToken = Annotated[str | None, Query(max_length=2000, description="The `next_page_token` of the page before")]
 
 
 class InvalidPageToken(BadRequest):

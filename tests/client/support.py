@@ -96,9 +96,9 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def scripted(port: int | None = None) -> AsyncIterator[Scripted]:
+async def scripted(port: int | None = None, *answers: Response) -> AsyncIterator[Scripted]:
     port = port or free_port()
-    app = Scripted(f"http://127.0.0.1:{port}")
+    app = Scripted(f"http://127.0.0.1:{port}", deque(answers))
     server = _Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, lifespan="off"))
     running = asyncio.create_task(server.serve())
     try:

@@ -12,8 +12,8 @@ from tests.deploy.support import ROOT, variables
 from tests.support.processes import environment, free_port, run, serving
 
 _DOCKERFILE = (ROOT / "Dockerfile").read_text()
-# Variables that are read by tests, not by the service.
-_OTHERS = {"BF_TEST_POSTGRES", "BF_TEST_FULL"}
+# Variables that are read by tests and by the Python client, not by the service.
+_OTHERS = {"BF_TEST_POSTGRES", "BF_TEST_FULL", "BF_API_URL", "BF_API_KEY"}
 
 
 def _instructions(name: str) -> list[str]:

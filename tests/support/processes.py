@@ -126,7 +126,7 @@ async def served(
 
 
 async def answers(
-    client: httpx.AsyncClient, path: str, *, process: asyncio.subprocess.Process | None = None, within: float = 20
+    client: httpx.AsyncClient, path: str, *, process: asyncio.subprocess.Process | None = None, within: float = 60
 ) -> None:
     """Raises TimeoutError unless the path answers 200 within so many seconds."""
     async with asyncio.timeout(within):
