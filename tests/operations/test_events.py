@@ -67,10 +67,9 @@ async def site(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPat
         await holder.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Kolkata'")
         await gates.install(looking, {f"held_{number}": number for number in range(_HELD)})
         env = environment(dsn)
-        working, plain = await asyncio.gather(
-            stack.enter_async_context(served("--with-worker", env=env, directory=directory)),
-            stack.enter_async_context(served(env=env, directory=directory)),
-        )
+        # One after the other: the second finds its modules compiled.
+        working = await stack.enter_async_context(served("--with-worker", env=env, directory=directory))
+        plain = await stack.enter_async_context(served(env=env, directory=directory))
         yield Site(dsn, directory, working, plain, looking, holder, count())
 
 
