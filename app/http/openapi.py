@@ -10,26 +10,15 @@ def _header(description: str, **schema: object) -> dict[str, Any]:
     return {"description": description, "schema": {"type": "string", **schema}}
 
 
-_OPERATION_LINK: Final = {
-    "operationId": "get_operation",
-    "parameters": {"operation_id": "$response.body#/id"},
-    "description": "How it goes",
-}
-_EVENTS_LINK: Final = {
-    "operationId": "stream_operation_events",
-    "parameters": {"operation_id": "$response.body#/id"},
-    "description": "How it goes, as server-sent events",
-}
-_CANCEL_LINK: Final = {
-    "operationId": "cancel_operation",
-    "parameters": {"operation_id": "$response.body#/id"},
-    "description": "Stop it",
-}
-_RETRY_LINK: Final = {
-    "operationId": "retry_operation",
-    "parameters": {"operation_id": "$response.body#/id"},
-    "description": "Do it again, once it has failed or was cancelled",
-}
+def _of_operation(operation_id: str, description: str) -> dict[str, Any]:
+    """A link from an answer that is an operation."""
+    return {
+        "operationId": operation_id,
+        "parameters": {"operation_id": "$response.body#/id"},
+        "description": description,
+    }
+
+
 _TENANT_LINK: Final = {
     "operationId": "get_tenant",
     "parameters": {"tenant_id": "$response.body#/tenant_id"},
@@ -49,7 +38,12 @@ _WORK_HEADERS: Final = {
 ACCEPTED: Final = {
     "description": "Accepted: the operation as it stands",
     "headers": {**_WORK_HEADERS, "Retry-After": _header("Seconds until it makes sense to ask", type="integer")},
-    "links": {"get": _OPERATION_LINK, "events": _EVENTS_LINK, "cancel": _CANCEL_LINK, "retry": _RETRY_LINK},
+    "links": {
+        "get": _of_operation("get_operation", "How it goes"),
+        "events": _of_operation("stream_operation_events", "How it goes, as server-sent events"),
+        "cancel": _of_operation("cancel_operation", "Stop it"),
+        "retry": _of_operation("retry_operation", "Do it again, once it has failed or was cancelled"),
+    },
 }
 
 
