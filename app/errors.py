@@ -74,6 +74,13 @@ class Unavailable(AppError):
     retry_after: ClassVar[int] = 2
 
 
+class DirectConnectionNeeded(AppError):
+    """No waiting helps: the settings lead through PgBouncer where they must not."""
+
+    code = "direct_connection_needed"
+    title = "A direct connection is needed"
+
+
 class DeadlineExceeded(Unavailable):
     """What was asked for may have been done all the same: the same Idempotency-Key tells."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 
 from app.db.connect import connect_arguments
-from app.db.translate import no_connection, translate, unreachable
+from app.db.translate import no_connection, translate, unreachable, while_connecting
 from app.log import logger
 
 if TYPE_CHECKING:
@@ -162,8 +162,7 @@ class Database:
         except Exception as error:
             if unreachable(error):
                 _log.warning("database_unreachable", error=type(error).__name__, reason=str(error))
-                raise no_connection() from error
-            raise translate(error) or error from error
+            raise while_connecting(error) or error from error
         try:
             yield conn
         except Exception as error:

@@ -4,7 +4,7 @@ from typing import Final
 
 import asyncpg
 
-from app.errors import AppError, DatabaseError, PrivilegeMissing, Transient, Unavailable
+from app.errors import AppError, DatabaseError, DirectConnectionNeeded, PrivilegeMissing, Transient, Unavailable
 
 # The same statement may succeed later: serialization failure, deadlock, lock not available, a full lock
 # table or too many connections (class 53), a server that shuts down or starts (57P01 to 57P03), a
@@ -63,6 +63,16 @@ def _of_sqlstate(error: asyncpg.PostgresError) -> AppError:
     if sqlstate == "42501":
         return PrivilegeMissing(message, sqlstate=sqlstate, hint=hint)
     return DatabaseError(message, sqlstate=sqlstate, hint=hint)
+
+
+def while_connecting(error: BaseException) -> AppError | None:
+    """The AppError for what went wrong while connecting; None for a mistake in our own code."""
+    if isinstance(error, asyncpg.PostgresError) and "unsupported startup parameter" in str(error):
+        return DirectConnectionNeeded(
+            "PgBouncer does not take this connection: LISTEN and DDL need a direct one. "
+            "Set BF_DIRECT_DATABASE_URL to PostgreSQL itself; DATABASE_URL may stay as it is."
+        )
+    return no_connection() if unreachable(error) else translate(error)
 
 
 def no_connection() -> Unavailable:

@@ -14,6 +14,7 @@ from tests.support.api import Api, running_api
 from tests.support.cluster import Cluster
 from tests.support.pgbouncer import PgBouncer
 from tests.support.problems import problem
+from tests.support.processes import bf_admin, environment
 
 _CREATE: Any = {"url": "/v1/tenants", "json": {"tenant_id": "acme_corp", "tenant_name": "ACME"}}
 
@@ -95,3 +96,15 @@ async def test_a_request_waits_for_a_lock_no_longer_than_without_the_pooler(
             problem(await request, 503, "database_busy")
             assert 1.5 < asyncio.get_running_loop().time() - begun < 4
     assert (await pooled_api.client.post(**_CREATE)).status_code == 202
+
+
+@pytest.mark.parametrize("arguments", [("upgrade",), ("serve", "--port", "1"), ("worker",)])
+async def test_without_a_direct_way_the_process_ends_and_says_which_variable_mends_it(
+    narrow: PgBouncer, dsn: str, arguments: tuple[str, ...]
+) -> None:
+    """Waiting would never help."""
+    env = {**environment(dsn), "DATABASE_URL": narrow.through(dsn)}
+    env.pop("BF_DIRECT_DATABASE_URL", None)
+    ended = await bf_admin(*arguments, env=env)
+    assert ended.code == 1
+    assert "Set BF_DIRECT_DATABASE_URL to PostgreSQL itself" in ended.stderr
