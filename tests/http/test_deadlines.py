@@ -17,7 +17,7 @@ from tests.support.problems import problem
 
 _BODY = {"tenant_id": "acme_corp", "tenant_name": "ACME Corporation"}
 _PATH = "/v1/tenants/acme_corp"
-_TIMEOUT = 0.6
+_TIMEOUT = 1.2
 _BUSY = """
 SELECT count(*) FROM pg_stat_activity
  WHERE datname = current_database() AND application_name = 'bf-admin api' AND state <> 'idle'
@@ -45,7 +45,7 @@ async def test_who_waits_for_a_lock_longer_than_that_is_503_and_nothing_is_store
         await superuser.execute("LOCK TABLE bf_control.audit IN EXCLUSIVE MODE")
         answer, seconds = await _timed(hurried.client.post("/v1/tenants", json=_BODY, headers=headers))
         assert problem(answer, 503, "deadline_exceeded")["detail"]
-        assert _TIMEOUT <= seconds < _TIMEOUT + 1
+        assert _TIMEOUT <= seconds < _TIMEOUT + 2
 
         async def given_back() -> bool:
             return await conn.fetchval(_BUSY) == 0
@@ -63,7 +63,7 @@ async def test_many_that_ran_out_of_time_leave_every_connection_usable(
     await make_tenant(conn)
     async with superuser.transaction():
         await superuser.execute("LOCK TABLE bf_shared.tenant_config IN EXCLUSIVE MODE")
-        for _ in range(3):
+        for _ in range(2):
             answers = await asyncio.gather(
                 *(hurried.client.patch(_PATH, json={"tenant_name": "Other"}) for _ in range(3)),
             )
@@ -78,9 +78,9 @@ async def test_many_that_ran_out_of_time_leave_every_connection_usable(
 
 
 async def test_a_wait_that_was_asked_for_is_no_delay(hurried: Api) -> None:
-    answer, seconds = await _timed(hurried.client.post("/v1/tenants", json=_BODY, headers={"Prefer": "wait=1"}))
-    assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=1")
-    assert 1 <= seconds < 1 + _TIMEOUT + 1
+    answer, seconds = await _timed(hurried.client.post("/v1/tenants", json=_BODY, headers={"Prefer": "wait=2"}))
+    assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=2")
+    assert 2 <= seconds < 2 + _TIMEOUT
 
 
 async def test_without_a_connection_every_call_is_503_in_time_and_the_process_is_alive(
@@ -106,7 +106,7 @@ async def test_without_a_connection_every_call_is_503_in_time_and_the_process_is
                 )
             )
             live, seconds = await _timed(api.client.get("/livez"))
-            assert (live.status_code, seconds < 0.5) == (200, True)
+            assert (live.status_code, seconds < 1) == (200, True)
             for answer, took in await calls:
                 problem(answer, 503, "unavailable")
                 assert took < 2

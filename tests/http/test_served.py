@@ -21,7 +21,8 @@ from tests.support.processes import Served, environment, logged, served
 from tests.support.sockets import Heard, chunk, head, wire
 
 _EQUAL = 60
-_TIMEOUT = 1.5
+_JSON = {"Content-Type": "application/json"}
+_TIMEOUT = 2.5
 _TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -123,9 +124,6 @@ async def _who_hangs_up_while_waiting_finds_the_work_done_under_the_key(fleet: F
     assert answer is not None
     assert answer.json()["state"] == "active"
     assert (await fleet.client(0).get("/livez")).status_code == 200
-
-
-_JSON = {"Content-Type": "application/json"}
 
 
 async def _a_body_of_one_mebibyte_is_read_and_one_byte_more_is_not(fleet: Fleet, conn: asyncpg.Connection) -> None:
