@@ -147,7 +147,9 @@ async def _drop(database: Database, target: Target, down: Down, outcome: Outcome
         if not await queries.installed(conn):
             return
         if await queries.lock_registry(conn):
-            raise Conflict("A tenant was made meanwhile: stop the service, and run the downgrade again.")
+            raise DowngradeBlocked(
+                "A tenant was made meanwhile: make a new plan, or stop the service and run the downgrade again."
+            )
         if await conn.fetchval(script.SHARED_EXISTS):
             await _execute(conn, script.drop_shared(down, target))
         if not keep_control:

@@ -121,3 +121,20 @@ async def test_a_downgrade_that_is_cancelled_after_its_last_tenant_leaves_the_sh
     assert (await api.client.get("/v1/schema")).json()["up_to_date"] is True
     await oracle.settled(conn)
     await oracle.assert_clean(settings.direct_dsn())
+
+
+async def test_a_tenant_that_is_made_while_others_are_dropped_stays_with_the_shared_schema(
+    api: Api, settings: Settings, conn: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    async with superuser.transaction():
+        await superuser.execute("LOCK TABLE bf_t2.budgets IN ACCESS SHARE MODE")
+        down = await _confirmed(api.client)
+        await waiting_for_locks(conn)
+        made = await api.provision("late")
+        assert (made.status_code, made.json()["state"]) == (201, "active"), made.text
+    operation = await ended(api.client, down)
+    assert (operation["status"], operation["error"]["code"]) == ("failed", "downgrade_blocked")
+    assert "make a new plan" in operation["error"]["detail"]
+    assert await schemas(conn) == _KEPT | {"bf_shared", "bf_late"}
+    await oracle.settled(conn)
+    await oracle.assert_clean(settings.direct_dsn())
