@@ -25,8 +25,8 @@ WITH schema(oid, nspowner, nspacl) AS MATERIALIZED (
            c.relforcerowsecurity, c.reloptions
       FROM member m JOIN pg_class c ON c.oid = m.objid WHERE m.classid = 'pg_class'::regclass
 ), attribute AS MATERIALIZED (
-    SELECT c.relname, a.attrelid, a.attname, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.attidentity,
-           a.attgenerated, a.attcollation, a.attisdropped, a.attacl
+    SELECT c.relname, a.attrelid, a.attname, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef,
+           a.attidentity, a.attgenerated, a.attcollation, a.attisdropped, a.attacl
       FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relkind NOT IN ('i', 'I')
 ), grants(kind, object, owner, acl, type) AS (
     SELECT 'schema', '', n.nspowner, n.nspacl, 'n' FROM schema n
@@ -58,11 +58,13 @@ SELECT kind || E'\t' || object || E'\t' || coalesce(definition, '') FROM (
     SELECT 'column', a.relname || '.' || a.attname,
            concat_ws(' ', row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum),
                      format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
-                     'default ' || pg_get_expr(ad.adbin, CASE a.attgenerated WHEN '' THEN 0 ELSE ad.adrelid END),
+                     CASE WHEN a.atthasdef THEN 'default ' || (
+                         SELECT pg_get_expr(d.adbin, CASE a.attgenerated WHEN '' THEN 0 ELSE d.adrelid END)
+                           FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
                      nullif(a.attidentity, ''), nullif(a.attgenerated, ''),
-                     CASE WHEN a.attcollation <> t.typcollation THEN 'collate ' || a.attcollation::regcollation END)
-      FROM attribute a JOIN pg_type t ON t.oid = a.atttypid
-      LEFT JOIN pg_attrdef ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum
+                     CASE WHEN a.attcollation NOT IN (0, '"default"'::regcollation)
+                          THEN 'collate ' || a.attcollation::regcollation END)
+      FROM attribute a
      WHERE a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
     SELECT 'column grant', a.relname || '.' || a.attname,
