@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     api_key_pepper: SecretStr = SecretStr("")
     bootstrap_admin_key_file: Path | None = None
     db_pool_max: int = Field(10, ge=2, le=1000)
-    worker_concurrency: int = Field(4, ge=1, le=100)
+    worker_concurrency: int = Field(2, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
 
     def dsn(self) -> str:
