@@ -1,6 +1,14 @@
 """python -m app, and the console script bf-admin."""
 
-from app.cli import main
+import gc
+
+# What an import makes stays: looking for garbage meanwhile finds none, and takes some 7 % of the start's CPU.
+gc.disable()
+
+from app.cli import main  # noqa: E402
+
+gc.freeze()
+gc.enable()
 
 __all__ = ["main"]
 

@@ -1,9 +1,11 @@
 """bf-admin up, serve, worker"""
 
 import asyncio
+import gc
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,17 +75,19 @@ async def _up(loaded: Settings, *, port: int, started: Callable[[], None]) -> No
 
 
 async def _serve(loaded: Settings, *, host: str, port: int, with_worker: bool, started: Callable[[], None]) -> None:
-    from app.main import create_app  # FastAPI takes half a second to load: other commands do without
-    from app.server import Server
+    with _loading():
+        from app.main import create_app  # FastAPI takes half a second to load: other commands do without
+        from app.server import Server
 
+        app = create_app(loaded, with_worker=with_worker)
     await _preflight(loaded)
-    app = create_app(loaded, with_worker=with_worker)
     server = Server(app, host=host, port=port, drain=loaded.drain_timeout, started=started)
     await server.run_until_signal()
 
 
 async def _work(loaded: Settings) -> None:
-    from app import worker as working
+    with _loading():
+        from app import worker as working
 
     await _preflight(loaded)
     await working.run(loaded)
@@ -96,6 +100,17 @@ async def _preflight(loaded: Settings) -> None:
             await startup.prepare(db, files.migrations(), files.target(loaded))
         except (Unavailable, Transient, PrivilegeMissing):
             return  # the process starts unready, says why, and goes on trying
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Collects no garbage meanwhile (see app.__main__), and never again looks at what there is then."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
