@@ -51,7 +51,7 @@ class RequireRole:
         return actor
 
 
-def public() -> None:
+async def public() -> None:
     """Declares that a route needs no role."""
 
 

@@ -69,7 +69,7 @@ def _parse(header: str, values: list[str] | None) -> Tags | None:
     return Tags(frozenset(match[0] for match in _TAG.finditer(text)))
 
 
-def if_match(
+async def if_match(
     if_match: Annotated[
         list[str] | None, Header(description="Change it only while it has this ETag; 412 if it has another")
     ] = None,
@@ -77,13 +77,13 @@ def if_match(
     return _parse("If-Match", if_match)
 
 
-def if_none_match(
+async def if_none_match(
     if_none_match: Annotated[list[str] | None, Header(description="Answer 304 while it has this ETag")] = None,
 ) -> Tags | None:
     return _parse("If-None-Match", if_none_match)
 
 
-def must_be_new(
+async def must_be_new(
     if_none_match: Annotated[list[str] | None, Header(description="`*`: 412 where it exists already")] = None,
 ) -> bool:
     """Of a PUT that creates. Raises InvalidEntityTag for anything but `*`: there is no older document to compare."""

@@ -1,4 +1,7 @@
-"""What a process has made, as its routes ask for it."""
+"""What a process has made, as its routes ask for it.
+
+Every dependency is `async def`, waiting for nothing or not: FastAPI would run any other in a thread.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -47,12 +50,12 @@ class HttpServices:
     readiness: Readiness
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.services.database
     return database
 
 
-def _page_tokens(request: Request) -> PageTokens:
+async def _page_tokens(request: Request) -> PageTokens:
     tokens: PageTokens = request.app.state.services.page_tokens
     return tokens
 

@@ -86,7 +86,7 @@ def _stored(answer: Answer, request_hash: bytes) -> Stored:
     return Stored(request_hash=request_hash, status=answer.status, headers=answer.headers, body=answer.body)
 
 
-def idempotency_key(
+async def idempotency_key(
     idempotency_key: Annotated[
         str | None, Header(description="Up to 255 characters, quoted or bare; kept for 24 hours")
     ] = None,

@@ -12,7 +12,7 @@ _WAIT: Final = re.compile(r'wait\s*=\s*(?:([0-9]{1,9})|"([0-9]{1,9})")', re.I)
 _PREFERENCE: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
 
 
-def wait_seconds(
+async def wait_seconds(
     prefer: Annotated[
         list[str] | None,
         Header(description="`wait=N`: answer when the work is done, after N seconds (at most 30) at the latest"),

@@ -26,7 +26,7 @@ def new_id() -> UUID:
     return uuid4()
 
 
-def _waiter(request: Request) -> Waiter:
+async def _waiter(request: Request) -> Waiter:
     waiter: Waiter = request.app.state.services.waiter
     return waiter
 

@@ -31,7 +31,7 @@ from app.operations.service import OperationFilter
 router = APIRouter(prefix="/v1/operations", tags=["operations"])
 
 
-def _rules(request: Request) -> AllRules:
+async def _rules(request: Request) -> AllRules:
     found: AllRules = request.app.state.services.rules
     return found
 

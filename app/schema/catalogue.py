@@ -58,9 +58,9 @@ SELECT kind || E'\t' || object || E'\t' || coalesce(definition, '') FROM (
     SELECT 'column', a.relname || '.' || a.attname,
            concat_ws(' ', row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum),
                      format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
-                     CASE WHEN a.atthasdef THEN (
-                       SELECT 'default ' || pg_get_expr(d.adbin, CASE a.attgenerated WHEN '' THEN 0 ELSE d.adrelid END)
-                         FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
+                     CASE WHEN a.atthasdef THEN 'default ' || (
+                         SELECT pg_get_expr(d.adbin, CASE a.attgenerated WHEN '' THEN 0 ELSE d.adrelid END)
+                           FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
                      nullif(a.attidentity, ''), nullif(a.attgenerated, ''),
                      CASE WHEN a.attcollation NOT IN (0, '"default"'::regcollation)
                           THEN 'collate ' || a.attcollation::regcollation END)

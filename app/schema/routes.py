@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/schema", tags=["schema"])
 _LOCATION: Final = "/v1/schema"
 
 
-def _target(request: Request) -> Target:
+async def _target(request: Request) -> Target:
     target: Target = request.app.state.services.target
     return target
 
