@@ -1,7 +1,6 @@
 """GET /v1/operations/{id}/events at real processes: in order, whole, resumable, and over when the operation is."""
 
 import asyncio
-import secrets
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -23,7 +22,7 @@ from tests.support.problems import problem
 from tests.support.processes import Served, environment, served
 
 _FOLLOWERS = 50
-# The most that the tests hold at a gate, one after the other.
+# The most that the parts hold at a gate, one after the other.
 _HELD = 10
 _LISTENING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
 _CONNECTED = """
@@ -54,13 +53,10 @@ class Site:
         return location
 
 
-@pytest.fixture(scope="module")
-async def site(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    """One for all tests of this file: each has operations of its own."""
-    name, directory = f"events_{secrets.token_hex(6)}", tmp_path_factory.mktemp("events")
-    dsn = await cluster.create_database(name, template=template)
+@pytest.fixture
+async def site(cluster: Cluster, dsn: str, tmp_path: Path) -> AsyncIterator[Site]:
+    name = dsn.rpartition("/")[2]
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(cluster.drop_database, name)
         holder, looking = await cluster.superuser(name), await asyncpg.connect(dsn)
         for conn in (holder, looking):
             stack.push_async_callback(conn.close)
@@ -68,9 +64,9 @@ async def site(cluster: Cluster, template: str, tmp_path_factory: pytest.TempPat
         await gates.install(looking, {f"held_{number}": number for number in range(_HELD)})
         env = environment(dsn)
         # One after the other: the second finds its modules compiled.
-        working = await stack.enter_async_context(served("--with-worker", env=env, directory=directory))
-        plain = await stack.enter_async_context(served(env=env, directory=directory))
-        yield Site(dsn, directory, working, plain, looking, holder, count())
+        working = await stack.enter_async_context(served("--with-worker", env=env, directory=tmp_path))
+        plain = await stack.enter_async_context(served(env=env, directory=tmp_path))
+        yield Site(dsn, tmp_path, working, plain, looking, holder, count())
 
 
 async def _read(client: httpx.AsyncClient, location: str) -> dict[str, Any]:
@@ -78,7 +74,7 @@ async def _read(client: httpx.AsyncClient, location: str) -> dict[str, Any]:
     return body
 
 
-async def test_each_event_arrives_as_it_happens_and_says_what_a_get_says(site: Site) -> None:
+async def _each_event_arrives_as_it_happens_and_says_what_a_get_says(site: Site) -> None:
     client = site.plain.client
     location = await site.held()
     async with asyncio.timeout(20), following(client, location) as events:
@@ -95,7 +91,7 @@ async def test_each_event_arrives_as_it_happens_and_says_what_a_get_says(site: S
     await oracle.settled(site.looking)
 
 
-async def test_a_client_that_comes_again_misses_nothing_and_sees_nothing_twice(site: Site) -> None:
+async def _a_client_that_comes_again_misses_nothing_and_sees_nothing_twice(site: Site) -> None:
     location = await site.held()
     clients = (site.plain.client, site.working.client)
     async with asyncio.timeout(20), AsyncExitStack() as stack:
@@ -113,7 +109,7 @@ async def test_a_client_that_comes_again_misses_nothing_and_sees_nothing_twice(s
     assert (over.status_code, over.content) == (204, b"")
 
 
-async def test_an_event_that_there_is_not_is_400_and_an_operation_404(site: Site) -> None:
+async def _an_event_that_there_is_not_is_400_and_an_operation_404(site: Site) -> None:
     location = await site.held()
     for nonsense in ("x", "-1", "1.5", "1e3", "0x1", "", "1 2", "9" * 10, "9" * 400, "²", "1,2"):
         headers = [(b"Last-Event-ID", nonsense.encode())]
@@ -132,7 +128,7 @@ async def test_an_event_that_there_is_not_is_400_and_an_operation_404(site: Site
         problem(await site.plain.client.get(f"/v1/operations/{unknown}/events"), 404, "operation_not_found")
 
 
-async def test_many_follow_one_operation_over_one_listener_and_few_connections(site: Site) -> None:
+async def _many_follow_one_operation_over_one_listener_and_few_connections(site: Site) -> None:
     location = await site.held()
     following_all = asyncio.gather(*(all_of(site.plain.client, location) for _ in range(_FOLLOWERS)))
     async with asyncio.timeout(20), following(site.plain.client, location) as events:
@@ -145,7 +141,7 @@ async def test_many_follow_one_operation_over_one_listener_and_few_connections(s
     assert all(events == seen[0] for events in seen)
 
 
-async def test_a_process_that_stops_ends_its_streams_and_another_goes_on_with_them(site: Site) -> None:
+async def _a_process_that_stops_ends_its_streams_and_another_goes_on_with_them(site: Site) -> None:
     async with served(env=environment(site.dsn), directory=site.directory) as leaving:
         location = await site.held()
         async with following(leaving.client, location) as events:
@@ -163,7 +159,7 @@ async def test_a_process_that_stops_ends_its_streams_and_another_goes_on_with_th
     assert seen == await all_of(site.working.client, location)
 
 
-async def test_an_upgrade_tells_its_progress_before_its_end(site: Site) -> None:
+async def _an_upgrade_tells_its_progress_before_its_end(site: Site) -> None:
     await oracle.settled(site.looking)
     for number in range(5):
         await make_tenant(site.looking, f"fleet_{number}")
@@ -189,3 +185,17 @@ async def test_an_upgrade_tells_its_progress_before_its_end(site: Site) -> None:
     assert seen[-1].data == await _read(site.plain.client, location)
     await oracle.settled(site.looking)
     await oracle.assert_clean(site.dsn)
+
+
+async def test_a_stream_of_events(site: Site, subtests: pytest.Subtests) -> None:
+    """One test, as starting processes is what takes time; each part has an operation of its own."""
+    for part in (
+        _each_event_arrives_as_it_happens_and_says_what_a_get_says,
+        _a_client_that_comes_again_misses_nothing_and_sees_nothing_twice,
+        _an_event_that_there_is_not_is_400_and_an_operation_404,
+        _many_follow_one_operation_over_one_listener_and_few_connections,
+        _a_process_that_stops_ends_its_streams_and_another_goes_on_with_them,
+        _an_upgrade_tells_its_progress_before_its_end,
+    ):
+        with subtests.test(part.__name__.strip("_").replace("_", " ")):
+            await part(site)

@@ -120,7 +120,7 @@ async def test_a_page_token_that_was_changed_or_is_of_another_call_is_400(
     assert (await _page(idle_api.client, **asked, page_token=tokens.issue(signed, position)))["items"], "a sound one"
     bad = [
         *(token[:place] + ("B" if token[place] == "A" else "A") + token[place + 1 :] for place in range(0, 60, 7)),
-        *(token[:-4], token + "AAAA", "x", "é", "=" * 8, "A" * 2000),
+        *(token[:-4], token + "AAAA", "", "x", "é", "=" * 8, "A" * 2000),
         PageTokens.of("another pepper").issue(signed, position),
         tokens.issue({**query, "list": "tenants", "order_by": "created_at"}, position),
         tokens.issue(signed, ("yesterday", position[1])),
@@ -147,7 +147,6 @@ async def test_a_page_token_that_was_changed_or_is_of_another_call_is_400(
         ("tenant_id=%00", 422),
         ("tenant_id=" + "a" * 37, 422),
         ("page_token=" + "A" * 2001, 422),
-        ("page_token=", 422),
         ("state=queued", 422),
     ],
 )

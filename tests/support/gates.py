@@ -11,10 +11,18 @@ _SPREAD = """
 UPDATE bf_control.tenant_statement SET ordinal = ordinal * -10;
 UPDATE bf_control.tenant_statement SET ordinal = -ordinal;
 """
+# Whoever waits has more patience here than elsewhere: a test may take longer than lock_timeout on a busy machine.
 _GATE = """
 INSERT INTO bf_control.tenant_statement (version, ordinal, section, statement)
-VALUES ($4, $1 * 10 + 5, 'table', format($gate$DO $do$ BEGIN
-    IF {{tenant_id}} = %L THEN PERFORM pg_advisory_xact_lock_shared(%s, %s); END IF;
+VALUES ($4, $1 * 10 + 5, 'table', format($gate$DO $do$
+DECLARE
+    patience text := current_setting('lock_timeout');
+BEGIN
+    IF {{tenant_id}} = %L THEN
+        PERFORM set_config('lock_timeout', '60s', true);
+        PERFORM pg_advisory_xact_lock_shared(%s, %s);
+        PERFORM set_config('lock_timeout', patience, true);
+    END IF;
 END $do$$gate$, $2::text, $3::integer, $1::integer))
 """
 _NEXT_VERSION = """
