@@ -56,11 +56,12 @@ class Reporter:
     _next: float = 0.0
 
     async def __call__(self, progress: Progress) -> None:
+        self.work.steps.progress = progress
         shown = time.monotonic() < self._next and progress.done < progress.total
         async with self.database.connection() as conn:
             if shown and await queries.goes_on(conn, self.work.claim):
                 return
-            await service.report(conn, self.work.claim, progress, self.work.steps)
+            await service.report(conn, self.work.claim, self.work.steps)
         self._next = time.monotonic() + 0.25
 
 

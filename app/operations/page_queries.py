@@ -35,7 +35,7 @@ _LIST: Final[dict[OrderBy, str]] = {
 }
 _EVENTS = """
 SELECT o.id, o.kind, o.tenant_id, o.created_at, o.parameters, o.actor, o.request_id, o.traceparent,
-       o.cancel_requested_at, o.retry_of, e.seq, e.event, e.document
+       o.retry_of, e.seq, e.event, e.document
   FROM bf_control.operation o
   JOIN bf_control.operation_event e ON e.operation_id = o.id AND e.seq > $2
  WHERE o.id = $1 ORDER BY e.seq LIMIT $3
@@ -91,7 +91,7 @@ def _as_it_was(row: Any) -> Operation:
         actor=row["actor"],
         request_id=row["request_id"],
         traceparent=row["traceparent"],
-        cancel_requested=row["cancel_requested_at"] is not None,
+        cancel_requested=then["cancel_requested"],
         retry_of=None if row["retry_of"] is None else UUID(str(row["retry_of"])),
     )
 

@@ -40,7 +40,8 @@ RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, atte
 """
 _FINISH = """
 UPDATE bf_control.operation
-   SET status = $3, result = $4, error = $5, steps = $6, finished_at = clock_timestamp(), claim_token = NULL
+   SET status = $3, result = $4, error = $5, steps = $6, progress = coalesce($7, progress),
+       finished_at = clock_timestamp(), claim_token = NULL
  WHERE id = $1 AND claim_token = $2 AND status = 'running'
 RETURNING id
 """
@@ -150,11 +151,11 @@ async def holds(conn: Connection, held: Claim) -> Literal["held", "cancelled", "
 
 
 async def report(
-    conn: Connection, held: Claim, progress: Progress, steps: list[Step]
+    conn: Connection, held: Claim, progress: Progress | None, steps: list[Step]
 ) -> Literal["held", "cancelled", "lost"]:
     """Stores how far the work is, and says how the claim stands."""
-    document = {"done": progress.done, "total": progress.total}
-    return _standing(await conn.fetchrow(_REPORT, held.operation.id, held.token, document, _documents(steps)))
+    row = await conn.fetchrow(_REPORT, held.operation.id, held.token, _counts(progress), _documents(steps))
+    return _standing(row)
 
 
 async def goes_on(conn: Connection, held: Claim) -> bool:
@@ -192,9 +193,12 @@ async def finish(
     result: dict[str, Any] | None,
     error: dict[str, Any] | None,
     steps: list[Step],
+    progress: Progress | None,
 ) -> bool:
     """False where the claim has been lost."""
-    row = await conn.fetchrow(_FINISH, held.operation.id, held.token, status, result, error, _documents(steps))
+    row = await conn.fetchrow(
+        _FINISH, held.operation.id, held.token, status, result, error, _documents(steps), _counts(progress)
+    )
     return row is not None
 
 
@@ -239,6 +243,10 @@ def operation_of(row: Record) -> Operation:
 
 def _progress(document: dict[str, Any] | None) -> Progress | None:
     return None if document is None else Progress(done=document["done"], total=document["total"])
+
+
+def _counts(progress: Progress | None) -> dict[str, int] | None:
+    return None if progress is None else {"done": progress.done, "total": progress.total}
 
 
 def _documents(steps: list[Step]) -> list[dict[str, Any]]:

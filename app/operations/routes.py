@@ -1,5 +1,7 @@
 """GET /v1/operations and GET /{id}, POST /{id}/cancel and /retry, GET /{id}/events"""
 
+from collections.abc import Awaitable, Callable, Set
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
@@ -8,10 +10,10 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 
 from app.audit import service as audit
-from app.db.pool import Connection
+from app.db.pool import Connection, Database
 from app.errors import BadRequest
 from app.http import conditional, idempotency, pagination
-from app.http.auth import CurrentOperator, CurrentViewer
+from app.http.auth import Actor, CurrentOperator, CurrentViewer
 from app.http.conditional import IfNoneMatch
 from app.http.dependencies import Db, Tokens, problems
 from app.http.dry_run import ValidateOnly
@@ -22,11 +24,12 @@ from app.http.prefer import WaitSeconds
 from app.operations import answer as operation_answer
 from app.operations import rules, service, stream
 from app.operations.answer import CurrentWaiter, origin_of
-from app.operations.model import TERMINAL, Kind, Operation, Status
+from app.operations.model import TERMINAL, Operation, Status
 from app.operations.page_queries import OrderBy
 from app.operations.rules import AllRules
 from app.operations.schemas import OperationOut, OperationPage
 from app.operations.service import OperationFilter
+from app.operations.waiter import Waiter
 
 router = APIRouter(prefix="/v1/operations", tags=["operations"])
 
@@ -47,7 +50,9 @@ async def list_operations(
     page_size: PageSize = None,
     page_token: PageToken = None,
     status: Annotated[Status | None, Query()] = None,
-    kind: Annotated[Kind | None, Query()] = None,
+    kind: Annotated[
+        str | None, Query(max_length=100, pattern=r"^[a-z_]+(\.[a-z_]+)*$", examples=["tenant.provision"])
+    ] = None,
     tenant_id: Annotated[str | None, Query(max_length=36, pattern=r"^[^\x00-\x1f]*$")] = None,
     order_by: Annotated[OrderBy, Query()] = "-created_at",
 ) -> JSONResponse:
@@ -73,7 +78,7 @@ async def list_operations(
 async def get_operation(operation_id: str, db: Db, _: CurrentViewer, known: IfNoneMatch) -> Response:
     """Answers 200 whatever became of the work; `Retry-After` says when to ask again while it runs."""
     async with db.connection() as conn:
-        operation = await service.require(conn, operation_id)
+        operation = await service.require(conn, service.operation_id(operation_id))
     headers = {} if operation.status.terminal else {"Retry-After": "1"}
     return conditional.answer(OperationOut.of(operation), known, headers=headers)
 
@@ -81,7 +86,62 @@ async def get_operation(operation_id: str, db: Db, _: CurrentViewer, known: IfNo
 class NoBody(BaseModel):
     """What a call without a body is compared with under its idempotency key."""
 
-    operation_id: str
+    operation_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A change of one operation: which, by whom, and how it is to be answered."""
+
+    operation_id: UUID
+    db: Database
+    waiter: Waiter
+    actor: Actor
+    rules: AllRules
+    key: str | None
+    wait: int | None
+    validate_only: bool
+
+    async def answer(
+        self, route: str, work: Callable[[Connection, UUID], Awaitable[Answer]], *, ends: Set[Status]
+    ) -> JSONResponse:
+        """Does `work`, once under its key; waited for, it is 200 with the operation once that is in one of `ends`."""
+        if self.validate_only:
+            async with self.db.transaction(keep=False) as conn:
+                return JSONResponse((await work(conn, operation_answer.new_id())).body)
+        call = idempotency.call(
+            caller=self.actor.id, route=route, key=self.key, body=NoBody(operation_id=self.operation_id)
+        )
+        answer = await operation_answer.start(
+            self.db, self.waiter, call, wait=self.wait, request=work, finished=_finished, ends=ends
+        )
+        return answer.response()
+
+
+async def _asked(
+    operation_id: str,
+    db: Db,
+    waiter: CurrentWaiter,
+    actor: CurrentOperator,
+    kinds: KindRules,
+    key: Key,
+    wait: WaitSeconds,
+    validate_only: ValidateOnly = False,
+) -> Asked:
+    return Asked(
+        operation_id=service.operation_id(operation_id),
+        db=db,
+        waiter=waiter,
+        actor=actor,
+        rules=kinds,
+        key=key,
+        wait=wait,
+        validate_only=validate_only,
+    )
+
+
+async def _finished(_: Connection, operation: Operation) -> Answer:
+    return Answer(status=200, body=OperationOut.of(operation).model_dump(mode="json"))
 
 
 @router.post(
@@ -90,55 +150,29 @@ class NoBody(BaseModel):
     response_model=OperationOut,
     responses={202: ACCEPTED, **problems(400, 404, 409, 413, 422)},
 )
-async def cancel_operation(
-    operation_id: str,
-    db: Db,
-    waiter: CurrentWaiter,
-    actor: CurrentOperator,
-    kinds: KindRules,
-    key: Key,
-    wait: WaitSeconds,
-    validate_only: ValidateOnly = False,
-) -> JSONResponse:
+async def cancel_operation(asked: Annotated[Asked, Depends(_asked)]) -> JSONResponse:
     """200: it is cancelled. 202: it runs, and stops before its next item; what has committed stays.
 
     With `Prefer: wait=N`, 200 with the operation as it ended: it may have succeeded meanwhile. Work that is one
     transaction cannot be stopped once that has begun: 409, or its end, whichever comes first.
     """
 
-    async def work(conn: Connection) -> Answer:
-        operation = await rules.cancel(conn, operation_id, kinds)
+    async def work(conn: Connection, _: UUID) -> Answer:
+        operation = await rules.cancel(conn, asked.operation_id, asked.rules)
         await audit.record(
             conn,
-            actor=actor.id,
+            actor=asked.actor.id,
             action="operation.cancel",
             target=f"operation/{operation.id}",
             outcome="accepted",
-            request_id=actor.request_id,
-            source_address=actor.source_address,
+            request_id=asked.actor.request_id,
+            source_address=asked.actor.source_address,
         )
         if operation.status.terminal:
-            return _ended(operation)
+            return await _finished(conn, operation)
         return operation_answer.accepted(operation, location=f"/v1/operations/{operation.id}")
 
-    if validate_only:
-        async with db.transaction(keep=False) as conn:
-            return _as_it_would_be(await work(conn))
-
-    async def begin(conn: Connection, _: UUID) -> Answer:
-        return await work(conn)
-
-    async def finished(_: Connection, operation: Operation) -> Answer:
-        return _ended(operation)
-
-    call = idempotency.call(
-        caller=actor.id,
-        route="POST /v1/operations/{operation_id}/cancel",
-        key=key,
-        body=NoBody(operation_id=operation_id),
-    )
-    answer = await operation_answer.start(db, waiter, call, wait=wait, request=begin, finished=finished, ends=TERMINAL)
-    return answer.response()
+    return await asked.answer("POST /v1/operations/{operation_id}/cancel", work, ends=TERMINAL)
 
 
 @router.post(
@@ -147,44 +181,24 @@ async def cancel_operation(
     summary="Do the work of a failed or cancelled operation again",
     response_model=OperationOut,
     responses={
-        200: {"model": OperationOut, "description": "Done within the preferred wait"},
+        200: {"model": OperationOut, "description": "Done within the preferred wait, or, of a dry run, as it would be"},
         202: ACCEPTED,
         **problems(400, 404, 409, 413, 422),
     },
 )
-async def retry_operation(
-    operation_id: str,
-    db: Db,
-    waiter: CurrentWaiter,
-    actor: CurrentOperator,
-    kinds: KindRules,
-    key: Key,
-    wait: WaitSeconds,
-    validate_only: ValidateOnly = False,
-) -> JSONResponse:
-    """Answers with a new operation, whose `retry_of` is the old one; that stays as it ended."""
-    origin = origin_of(actor)
+async def retry_operation(asked: Annotated[Asked, Depends(_asked)]) -> JSONResponse:
+    """Answers with a new operation, whose `retry_of` is the old one; that stays as it ended.
 
-    async def begin(conn: Connection, new_id: UUID) -> Answer:
-        operation = await rules.retry(conn, operation_id, kinds, new_id=new_id, origin=origin)
+    What was asked for is an operation, so a waited answer is one too; `Location` is the resource it works on.
+    """
+    origin = origin_of(asked.actor)
+
+    async def work(conn: Connection, new_id: UUID) -> Answer:
+        operation = await rules.retry(conn, asked.operation_id, asked.rules, new_id=new_id, origin=origin)
         location = "/v1/schema" if operation.tenant_id is None else f"/v1/tenants/{operation.tenant_id}"
         return operation_answer.accepted(operation, location=location)
 
-    if validate_only:
-        async with db.transaction(keep=False) as conn:
-            return _as_it_would_be(await begin(conn, operation_answer.new_id()))
-
-    async def finished(_: Connection, operation: Operation) -> Answer:
-        return _ended(operation)
-
-    call = idempotency.call(
-        caller=actor.id,
-        route="POST /v1/operations/{operation_id}/retry",
-        key=key,
-        body=NoBody(operation_id=operation_id),
-    )
-    answer = await operation_answer.start(db, waiter, call, wait=wait, request=begin, finished=finished)
-    return answer.response()
+    return await asked.answer("POST /v1/operations/{operation_id}/retry", work, ends={Status.SUCCEEDED})
 
 
 class InvalidEventId(BadRequest):
@@ -216,7 +230,7 @@ async def stream_operation_events(
     """All that happened so far, then what happens, as it does. Reconnect with `Last-Event-ID` to miss nothing."""
     after = _event_number(last_event_id)
     async with db.connection() as conn:
-        operation = await service.require(conn, operation_id)
+        operation = await service.require(conn, service.operation_id(operation_id))
         newest = await stream.newest(conn, operation.id)
     if after > newest:
         raise InvalidEventId("There is no such event yet; without Last-Event-ID the stream starts at the first one.")
@@ -233,11 +247,3 @@ def _event_number(last_event_id: str | None) -> int:
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 10):
         raise InvalidEventId("Last-Event-ID is the id of an event of this stream, a whole number.")
     return int(last_event_id)
-
-
-def _ended(operation: Operation) -> Answer:
-    return Answer(status=200, body=OperationOut.of(operation).model_dump(mode="json"))
-
-
-def _as_it_would_be(answer: Answer) -> JSONResponse:
-    return JSONResponse(answer.body)

@@ -58,7 +58,7 @@ def cancelled_problem() -> Problem:
     return Problem(title=CancelRequested.title, status=409, detail=str(CancelRequested()), code=CancelRequested.code)
 
 
-async def cancel(conn: Connection, operation_id: str, rules: AllRules) -> Operation:
+async def cancel(conn: Connection, operation_id: UUID, rules: AllRules) -> Operation:
     """Ends a queued operation; asks a running one to stop before its next item. Asking twice is fine.
 
     Raises OperationNotFound, OperationFinished, and OperationNotCancellable while its last step commits, or where
@@ -102,7 +102,7 @@ def _finished(operation: Operation) -> OperationFinished:
     return OperationFinished(f"The operation has {operation.status} already.", operation_status=operation.status)
 
 
-async def retry(conn: Connection, operation_id: str, rules: AllRules, *, new_id: UUID, origin: Origin) -> Operation:
+async def retry(conn: Connection, operation_id: UUID, rules: AllRules, *, new_id: UUID, origin: Origin) -> Operation:
     """A new operation for the same work. Raises OperationNotRetryable unless the old one failed or was cancelled."""
     operation = await service.require(conn, operation_id)
     if operation.status not in {Status.FAILED, Status.CANCELLED}:

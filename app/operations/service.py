@@ -50,9 +50,13 @@ class Origin:
 
 @dataclass(slots=True)
 class Steps:
-    """Measures the parts of a piece of work; a part that has begun and not ended is running."""
+    """Measures the parts of a piece of work; a part that has begun and not ended is running.
+
+    `progress` is how far work in items has come.
+    """
 
     taken: list[Step] = field(default_factory=list)
+    progress: Progress | None = None
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -111,13 +115,17 @@ async def request(
     return operation
 
 
-async def require(conn: Connection, operation_id: str) -> Operation:
-    """Raises OperationNotFound, for what is no UUID too."""
+def operation_id(text: str) -> UUID:
+    """Raises OperationNotFound: what is no UUID is as unknown as any other."""
     try:
-        wanted = UUID(operation_id)
+        return UUID(text)
     except ValueError:
-        wanted = None
-    operation = None if wanted is None else await queries.get(conn, wanted)
+        raise OperationNotFound("There is no such operation.") from None
+
+
+async def require(conn: Connection, operation_id: UUID) -> Operation:
+    """Raises OperationNotFound."""
+    operation = await queries.get(conn, operation_id)
     if operation is None:
         raise OperationNotFound("There is no such operation.")
     return operation
@@ -147,9 +155,9 @@ async def require_claim(conn: Connection, held: Claim) -> None:
     _require_held(await queries.holds(conn, held))
 
 
-async def report(conn: Connection, held: Claim, progress: Progress, steps: Steps) -> None:
-    """Between two items of long work: shows how far it is. Raises ClaimLost or CancelRequested."""
-    _require_held(await queries.report(conn, held, progress, steps.taken))
+async def report(conn: Connection, held: Claim, steps: Steps) -> None:
+    """After an item of long work: shows how far it is. Raises ClaimLost or CancelRequested."""
+    _require_held(await queries.report(conn, held, steps.progress, steps.taken))
 
 
 def _require_held(standing: str) -> None:
@@ -169,7 +177,9 @@ async def finish(
     error: dict[str, Any] | None = None,
 ) -> None:
     """Raises ClaimLost, so that the caller's transaction rolls back with all it did."""
-    if not await queries.finish(conn, held, status, result=result, error=error, steps=steps.taken):
+    if not await queries.finish(
+        conn, held, status, result=result, error=error, steps=steps.taken, progress=steps.progress
+    ):
         raise ClaimLost("The operation was taken over by another worker.")
 
 

@@ -6,7 +6,7 @@ before anything is dropped, and stops PostgreSQL itself should it appear meanwhi
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from app.db.pool import Connection, Database
@@ -26,11 +26,18 @@ class DowngradeBlocked(Conflict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantLoss:
-    """`size` is in bytes, indexes and TOAST included."""
+    """`size` is in bytes, indexes and TOAST included; `built` says whether there is a schema."""
 
     tenant_id: str
     schema_name: str
     size: int
+    created_at: str
+    built: bool
+
+    @property
+    def identity(self) -> list[str | bool]:
+        """Another one where the tenant was built since, or is another tenant of the same id."""
+        return [self.tenant_id, self.schema_name, self.created_at, self.built]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +80,14 @@ async def plan(conn: Connection, target: Target, *, measure: bool = True) -> Pla
         database=database,
         installed=True,
         tenants=tuple(
-            TenantLoss(tenant_id=row["tenant_id"], schema_name=row["schema_name"], size=row["bytes"]) for row in sizes
+            TenantLoss(
+                tenant_id=row["tenant_id"],
+                schema_name=row["schema_name"],
+                size=row["bytes"],
+                created_at=row["created_at"],
+                built=row["built"],
+            )
+            for row in sizes
         ),
         blockers=tuple(row["blocker"] for row in blockers),
     )
@@ -81,27 +95,34 @@ async def plan(conn: Connection, target: Target, *, measure: bool = True) -> Pla
 
 def digest(planned: Plan) -> bytes:
     """Of what would go: another plan has another."""
-    named = [planned.database, [[tenant.tenant_id, tenant.schema_name] for tenant in planned.tenants]]
+    named = [planned.database, [tenant.identity for tenant in planned.tenants]]
     return hashlib.sha256(json.dumps(named).encode()).digest()
 
 
 def _ignore(_: Progress) -> None: ...
 
 
+async def _nobody_else(_: Connection) -> None:
+    """The command line's guard: there is no claim that it could lose."""
+
+
 async def run(
     database: Database,
     target: Target,
     *,
-    confirmed: Set[str] | None = None,
+    confirmed: Sequence[list[str | bool]] | None = None,
     keep_control: bool = False,
+    guard: Callable[[Connection], Awaitable[None]] = _nobody_else,
     progress: Callable[[Progress], None] = _ignore,
     between: Callable[[Progress], Awaitable[None]] = go_on,
 ) -> Outcome:
     """Drops everything; to `keep_control`, everything but bf_control and bf_queue, and what they know of it all.
 
-    Cut short, it goes on where it stopped when it is run again. Raises DowngradeBlocked before anything is
-    dropped, for a tenant that is not among the `confirmed` too, and DatabaseError where PostgreSQL refuses
-    later. What `between` raises, awaited after each tenant, stops it there.
+    `guard` is awaited last in each transaction that drops: what it raises rolls that back. `confirmed` are the
+    identities of the tenants that may go. Cut short, it goes on where it stopped when it is run again. Raises
+    DowngradeBlocked for a tenant that is not confirmed, before anything is dropped, and for one that was built
+    meanwhile; DatabaseError where PostgreSQL refuses later. What `between` raises, awaited after each tenant,
+    stops it there.
     """
     async with database.transaction() as conn:
         for statement in script.opening():
@@ -112,36 +133,49 @@ async def run(
             f"{len(planned.blockers)} things that are not ours stand in the way; move or drop them first: "
             + "; ".join(planned.blockers[:10])
         )
-    if confirmed is not None and (others := {t.tenant_id for t in planned.tenants} - confirmed):
-        raise DowngradeBlocked(f"{len(others)} tenants were made after the plan; make a new one.")
+    if confirmed is not None and (others := [t for t in planned.tenants if t.identity not in confirmed]):
+        raise DowngradeBlocked(f"{len(others)} tenants are not as the plan said, or not in it: make a new one.")
     outcome = Outcome()
     if not planned.installed:
         return outcome
     down = script.load_down(files.root())
     for done, tenant in enumerate(planned.tenants, start=1):
-        await retrying(lambda tenant=tenant: _drop_tenant(database, target, down, tenant))  # type: ignore[misc]
+        await retrying(lambda tenant=tenant: _drop_tenant(database, down, tenant, guard))  # type: ignore[misc]
         outcome.tenants.append(tenant.tenant_id)
         reached = Progress(step=tenant.schema_name, done=done, total=len(planned.tenants))
         progress(reached)
         await between(reached)
-    await retrying(lambda: _drop(database, target, down, outcome, keep_control=keep_control))
+    await retrying(lambda: _drop(database, target, down, outcome, guard, keep_control=keep_control))
     return outcome
 
 
-async def _drop_tenant(database: Database, target: Target, down: Down, tenant: TenantLoss) -> None:
+async def _drop_tenant(
+    database: Database, down: Down, tenant: TenantLoss, guard: Callable[[Connection], Awaitable[None]]
+) -> None:
     async with database.transaction() as conn:
         await _execute(conn, script.opening())
         found = await queries.lock_tenant(conn, tenant.tenant_id) if await queries.installed(conn) else None
         if found is None:  # whoever else runs a downgrade was first
             return
-        schema_name, built = found
+        schema_name, _, built = found
+        if [tenant.tenant_id, *found] != tenant.identity:
+            raise DowngradeBlocked(f"Tenant {tenant.tenant_id} is not as the plan said: make a new one.")
         if built:  # else a schema of that name would be somebody else's
             await _execute(conn, script.drop_tenant(down, schema_name))
         await queries.forget_tenant(conn, tenant.tenant_id, built=built)
+        await guard(conn)
 
 
-async def _drop(database: Database, target: Target, down: Down, outcome: Outcome, *, keep_control: bool) -> None:
-    """Shared schema, our own, and the roles that nothing else needs: a bounded number of locks, one commit."""
+async def _drop(
+    database: Database,
+    target: Target,
+    down: Down,
+    outcome: Outcome,
+    guard: Callable[[Connection], Awaitable[None]],
+    *,
+    keep_control: bool,
+) -> None:
+    """Shared schema; then, unless they are kept, our own, and the roles that nothing else needs: one commit."""
     async with database.transaction() as conn:
         await _execute(conn, script.opening())
         if not await queries.installed(conn):
@@ -152,8 +186,10 @@ async def _drop(database: Database, target: Target, down: Down, outcome: Outcome
             )
         if await conn.fetchval(script.SHARED_EXISTS):
             await _execute(conn, script.drop_shared(down, target))
-        if not keep_control:
-            await _execute(conn, script.drop_control(down))
+        await guard(conn)
+        if keep_control:
+            return
+        await _execute(conn, script.drop_control(down))
         for row in await conn.fetch(script.fill_downgrade(downgrade_sql.ROLES, target, down)):
             reason = row["reason"] or await _drop_role(conn, row["role_name"])
             if reason is None:

@@ -14,19 +14,21 @@ TENANTS: Final = "SELECT tenant_id::text FROM bf_control.tenant ORDER BY tenant_
 # What a tenant has on disk. Found through pg_depend: pg_class has no index that leads with relnamespace.
 SIZES: Final = """
 SELECT t.tenant_id::text AS tenant_id, t.schema_name::text AS schema_name,
-       coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS bytes
+       coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS bytes,
+       t.created_at::text AS created_at, t.schema_version IS NOT NULL AS built
   FROM bf_control.tenant t
   LEFT JOIN pg_namespace n ON n.nspname = t.schema_name AND t.schema_version IS NOT NULL
   LEFT JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
                        AND d.classid = 'pg_class'::regclass AND d.deptype = 'n'
   LEFT JOIN pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'm')
- GROUP BY t.tenant_id, t.schema_name
+ GROUP BY t.tenant_id
  ORDER BY t.tenant_id
 """
 
 # The same in one pass over pg_class, from what VACUUM and ANALYZE last saw; without TOAST.
 SIZES_ESTIMATED: Final = """
-SELECT t.tenant_id::text AS tenant_id, t.schema_name::text AS schema_name, coalesce(s.bytes, 0)::bigint AS bytes
+SELECT t.tenant_id::text AS tenant_id, t.schema_name::text AS schema_name, coalesce(s.bytes, 0)::bigint AS bytes,
+       t.created_at::text AS created_at, t.schema_version IS NOT NULL AS built
   FROM bf_control.tenant t
   LEFT JOIN pg_namespace n ON n.nspname = t.schema_name AND t.schema_version IS NOT NULL
   LEFT JOIN (SELECT c.relnamespace, sum(c.relpages::bigint) * current_setting('block_size')::bigint AS bytes

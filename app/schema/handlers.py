@@ -59,23 +59,23 @@ class DowngradeHandler:
     expected: ExpectedTenants
 
     async def run(self, work: Work) -> None:
+        claim = work.claim
+        confirmed = claim.operation.parameters["tenants"]
         report = Reporter(database=self.database, work=work)
 
-        async def between(reached: upgrade.Progress) -> None:
-            await report(Progress(done=reached.done, total=reached.total))
+        async def guard(conn: Connection) -> None:
+            await operations.require_claim(conn, claim)
 
-        confirmed = frozenset(work.claim.operation.parameters["tenant_ids"])
+        async def between(reached: upgrade.Progress) -> None:
+            gone_before = len(confirmed) - reached.total  # by a worker that did not come to the end
+            await report(Progress(done=gone_before + reached.done, total=len(confirmed)))
+
         with work.steps.step("downgrade"):
-            outcome = await downgrade.run(
-                self.database, self.target, confirmed=confirmed, keep_control=True, between=between
+            await downgrade.run(
+                self.database, self.target, confirmed=confirmed, keep_control=True, guard=guard, between=between
             )
         self.expected.forget()
-        result = {
-            "tenants_dropped": len(confirmed),
-            "roles_dropped": outcome.roles_dropped,
-            "roles_kept": outcome.roles_kept,
-        }
-        await _succeed(self.database, work, result)
+        await _succeed(self.database, work, {"tenants_dropped": len(confirmed)})
 
 
 async def _succeed(database: Database, work: Work, result: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -23,6 +24,11 @@ SELECT tenant_id FROM bf_control.tenant
  ORDER BY tenant_id LIMIT $2
 """
 _LATEST = "SELECT max(version) FROM bf_control.tenant_statement"
+_ACCEPTING = """
+SELECT (SELECT max(version) FROM bf_control.tenant_statement) AS latest,
+       (SELECT o.id FROM bf_control.operation o
+         WHERE o.kind = 'schema.downgrade' AND o.status IN ('queued', 'running') LIMIT 1) AS downgrade
+"""
 _BLUEPRINT_ID = "SELECT 'pool_blueprint' || pg_backend_pid()"
 _LOADED = "SELECT section, statement FROM bf_control.tenant_statement WHERE version = $1 ORDER BY ordinal"
 _RENDERED = """
@@ -45,7 +51,8 @@ SELECT format('ALTER ROLE %I CREATEROLE;', current_user)
   FROM pg_roles r WHERE r.rolname = current_user AND NOT (r.rolcreaterole OR r.rolsuper) AND $1::boolean
 """
 _LOCK_TENANT = """
-SELECT schema_name, schema_version IS NOT NULL AS built FROM bf_control.tenant WHERE tenant_id = $1 FOR UPDATE
+SELECT schema_name, created_at::text AS created_at, schema_version IS NOT NULL AS built
+  FROM bf_control.tenant WHERE tenant_id = $1 FOR UPDATE
 """
 _FORGET_CONFIG = """
 SELECT format('DELETE FROM %I.tenant_config WHERE tenant_id = $1', bf_control.setting_of('shared_schema'))
@@ -126,6 +133,12 @@ async def latest_tenant_version(conn: Connection) -> int | None:
     return version
 
 
+async def accepting(conn: Connection) -> tuple[int | None, UUID | None]:
+    """The latest tenant version, and the unfinished downgrade if there is one."""
+    row: Any = await conn.fetchrow(_ACCEPTING)
+    return row["latest"], row["downgrade"]
+
+
 def server_version(conn: Connection) -> str:
     """As `major.minor`, from what the server said when the connection was made."""
     version = conn.get_server_version()
@@ -167,10 +180,10 @@ async def missing_privileges(conn: Connection, *, create_roles: bool) -> list[st
     return [row["statement"] for row in await conn.fetch(_MISSING_PRIVILEGES, create_roles)]
 
 
-async def lock_tenant(conn: Connection, tenant_id: str) -> tuple[str, bool] | None:
-    """Schema name, and whether it was built; None where the tenant has gone."""
+async def lock_tenant(conn: Connection, tenant_id: str) -> tuple[str, str, bool] | None:
+    """Schema name, when it was created, whether it was built; None where the tenant has gone."""
     row = await conn.fetchrow(_LOCK_TENANT, tenant_id)
-    return None if row is None else (row["schema_name"], row["built"])
+    return None if row is None else (row["schema_name"], row["created_at"], row["built"])
 
 
 async def forget_tenant(conn: Connection, tenant_id: str, *, built: bool) -> None:

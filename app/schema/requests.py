@@ -4,24 +4,24 @@ from uuid import UUID
 
 from app.audit import service as audit
 from app.db.pool import Connection
-from app.errors import Conflict
 from app.operations import queries as operation_queries
 from app.operations import service as operations
 from app.operations.model import Kind, Operation
 from app.operations.service import Origin
 from app.schema import confirmation, downgrade
 from app.schema.downgrade import DowngradeBlocked, Plan
-
-
-class SchemaBusy(Conflict):
-    code = "schema_operation_running"
-    title = "Another operation on the schema is running"
+from app.schema.service import SchemaBusy
 
 
 async def request_upgrade(
     conn: Connection, *, operation_id: UUID, origin: Origin, retry_of: UUID | None = None
 ) -> Operation:
-    """A new operation, or the one that is queued or running. Raises SchemaBusy during a downgrade."""
+    """A new operation, or the one that is queued or running. Raises SchemaBusy during a downgrade.
+
+    A retry is always a new one: it raises SchemaBusy during an upgrade too.
+    """
+    if retry_of is not None:
+        await _require_none(conn, Kind.SCHEMA_UPGRADE)
     running = await operation_queries.unfinished(conn, Kind.SCHEMA_UPGRADE)
     if running is not None:
         return running
@@ -48,7 +48,7 @@ async def request_downgrade(
         operation_id,
         Kind.SCHEMA_DOWNGRADE,
         origin=origin,
-        parameters={"tenant_ids": [tenant.tenant_id for tenant in planned.tenants]},
+        parameters={"tenants": [tenant.identity for tenant in planned.tenants]},
     )
     await _accepted(conn, operation, origin)
     return operation

@@ -12,12 +12,18 @@ from app.schema import catalogue, queries, script
 from app.schema.expected import ExpectedTenants
 from app.schema.script import Layer, Migration, Target
 
+_INSTALL_FIRST: Final = "Install the shared schema first: POST /v1/schema/upgrade, or bf-admin upgrade."
 _CREATED: Final = re.compile(r"^CREATE (TABLE|FUNCTION) \{\{shared\}\}\.(\w+)")
 
 
 class SchemaNotInstalled(Conflict):
     code = "schema_not_installed"
     title = "The shared schema is not installed"
+
+
+class SchemaBusy(Conflict):
+    code = "schema_operation_running"
+    title = "Another operation on the schema is running"
 
 
 class CatalogueMismatch(AppError):
@@ -178,8 +184,17 @@ async def require_shared(conn: Connection) -> int:
     """
     version = await queries.latest_tenant_version(conn)
     if version is None:
-        raise SchemaNotInstalled("Install the shared schema first: POST /v1/schema/upgrade, or bf-admin upgrade.")
+        raise SchemaNotInstalled(_INSTALL_FIRST)
     return version
+
+
+async def require_accepting(conn: Connection) -> None:
+    """Whether tenants may be asked for. Raises SchemaNotInstalled, and SchemaBusy until a downgrade has ended."""
+    version, downgrade = await queries.accepting(conn)
+    if version is None:
+        raise SchemaNotInstalled(_INSTALL_FIRST)
+    if downgrade is not None:
+        raise SchemaBusy("A downgrade is under way; wait for its end.", operation=f"/v1/operations/{downgrade}")
 
 
 async def require_installed(conn: Connection) -> int:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from app.audit import service as audit
 from app.db.pool import Connection
-from app.errors import Conflict, FieldError, Invalid
+from app.errors import Conflict, FieldError, Invalid, Transient
 from app.operations import service as operations
 from app.operations.model import Operation
 from app.operations.service import Origin
@@ -15,6 +15,8 @@ from app.registry.model import State, Tenant, TenantRequest
 from app.tenants import service
 from app.tenants.service import TenantBeingProvisioned, TenantExists
 
+# Of a PUT that meets others at the same tenant.
+_TRIES: Final = 5
 _CHANGEABLE: Final = frozenset({State.ACTIVE, State.SUSPENDED})
 
 
@@ -36,31 +38,38 @@ async def put(
     The operation is the one that is to be waited for: None where there is nothing left to do. Raises
     TenantRequestDiffers, and what service.request_provisioning() raises.
     """
-    operation = await _under_way(conn, request)
-    tenant = await registry.get(conn, request.tenant_id)
-    if operation is not None or (tenant is not None and tenant.state is not State.FAILED):
+    for _ in range(_TRIES):
+        found = await _found(conn, request)
+        if found is not None:
+            return found
+        try:
+            async with conn.transaction():
+                operation = await service.request_provisioning(conn, request, operation_id=operation_id, origin=origin)
+        except (TenantBeingProvisioned, TenantExists):
+            continue  # somebody was a moment faster: look at what they have made
         return operation, await registry_service.require(conn, request.tenant_id)
-    try:
-        async with conn.transaction():
-            operation = await service.request_provisioning(conn, request, operation_id=operation_id, origin=origin)
-    except (TenantBeingProvisioned, TenantExists):  # by somebody who was a moment faster
-        operation = await _under_way(conn, request)
-    return operation, await registry_service.require(conn, request.tenant_id)
+    raise Transient(f"Tenant {request.tenant_id} is being changed by others again and again.", sqlstate="40001")
 
 
-async def _under_way(conn: Connection, request: TenantRequest) -> Operation | None:
-    """What builds the tenant now. Raises TenantRequestDiffers where it was asked for otherwise."""
-    found = await registry.get_request(conn, request.tenant_id)
-    if found is None:
+async def _found(conn: Connection, request: TenantRequest) -> tuple[Operation | None, Tenant] | None:
+    """The tenant, as it was asked for, and what builds it now; None where it is to be built, or built again.
+
+    Judged by one row: what is read later may be somebody else's. Raises TenantRequestDiffers.
+    """
+    asked = await registry.get_request(conn, request.tenant_id)
+    if asked is None:
         return None
-    state, stored, last_operation_id = found
+    state, stored, last_operation_id = asked
     if stored != request.document:
         raise TenantRequestDiffers(
             f"Tenant {request.tenant_id} was created by another request and is {state}; PATCH changes it.", state=state
         )
-    if state is not State.PROVISIONING or last_operation_id is None:
+    if state is State.FAILED:
         return None
-    return await operations.require(conn, str(last_operation_id))
+    operation = None
+    if state is State.PROVISIONING and last_operation_id is not None:
+        operation = await operations.require(conn, last_operation_id)
+    return operation, await registry_service.require(conn, request.tenant_id)
 
 
 async def change(conn: Connection, tenant: Tenant, changes: dict[str, Any], *, origin: Origin) -> Tenant:

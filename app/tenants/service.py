@@ -47,9 +47,10 @@ async def request_provisioning(
 
     A tenant left failed is repaired by the same request again. `by_hand`: the caller does the work itself,
     so no job is queued, and a repair need only repeat the failed request's id and name. Raises TenantExists,
-    TenantBeingProvisioned, TenantFailedOtherwise, Invalid, and SchemaNotInstalled before the first upgrade.
+    TenantBeingProvisioned, TenantFailedOtherwise, Invalid, SchemaNotInstalled before the first upgrade, and
+    SchemaBusy until a downgrade has ended.
     """
-    await schema.require_shared(conn)
+    await schema.require_accepting(conn)
     await _check_values(conn, request)
     operation = await operations.request(
         conn,
@@ -109,10 +110,7 @@ async def _take_up_again(conn: Connection, request: TenantRequest, operation_id:
         raise TenantExists(f"Tenant {request.tenant_id} is just being removed; try again.")
     state, stored, last_operation_id = found
     if state is State.PROVISIONING:
-        raise TenantBeingProvisioned(
-            f"Tenant {request.tenant_id} is being provisioned.",
-            operation=None if last_operation_id is None else f"/v1/operations/{last_operation_id}",
-        )
+        raise _being_provisioned(request.tenant_id, last_operation_id)
     if state is not State.FAILED:
         raise TenantExists(f"Tenant {request.tenant_id} exists and is {state}.", state=state)
     same = stored == request.document if exact else stored.get("tenant_name") == request.tenant_name
@@ -125,12 +123,21 @@ async def _take_up_again(conn: Connection, request: TenantRequest, operation_id:
         await _take_up_again(conn, request, operation_id, exact=exact)
 
 
+def _being_provisioned(tenant_id: TenantId, operation_id: UUID | str | None) -> TenantBeingProvisioned:
+    return TenantBeingProvisioned(
+        f"Tenant {tenant_id} is being provisioned.",
+        operation=None if operation_id is None else f"/v1/operations/{operation_id}",
+    )
+
+
 async def provision_again(conn: Connection, failed: Operation, new_id: UUID, origin: Origin) -> Operation:
     """The failed creation as it was requested. Raises TenantExists where the tenant is no longer failed."""
     tenant = await registry_service.require(conn, failed.tenant_id or "", lock=True)
+    if tenant.state is State.PROVISIONING:
+        raise _being_provisioned(tenant.tenant_id, tenant.last_operation_id)
     if tenant.state is not State.FAILED:
         raise TenantExists(f"Tenant {tenant.tenant_id} is {tenant.state} now.", state=tenant.state)
-    await schema.require_shared(conn)
+    await schema.require_accepting(conn)
     operation = await operations.request(
         conn,
         new_id,

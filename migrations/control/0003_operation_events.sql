@@ -1,75 +1,5 @@
 -- Following long work, stopping it, and what the registry lists of a tenant's configuration. Only adds:
--- processes of the release before go on beside it.
-
--- operations -----------------------------------------------------------------------------------------
-
-ALTER TABLE bf_control.operation
-    ADD COLUMN progress jsonb,
-    ADD COLUMN cancel_requested_at timestamptz,
-    ADD COLUMN retry_of uuid;
-
-COMMENT ON COLUMN bf_control.operation.progress IS 'Of work in items: {"done": n, "total": n}';
-COMMENT ON COLUMN bf_control.operation.cancel_requested_at IS 'Its worker stops before the next item';
-
-CREATE INDEX operation_kind_idx ON bf_control.operation (kind, created_at, id);
-
--- What was seen of an operation, in order: the row as it was after each change.
-CREATE TABLE bf_control.operation_event (
-    operation_id uuid NOT NULL,
-    seq integer NOT NULL,
-    occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    event text NOT NULL CONSTRAINT operation_event_event_check
-        CHECK (event IN ('queued', 'running', 'progress', 'succeeded', 'failed', 'cancelled')),
-    document jsonb NOT NULL,
-    CONSTRAINT operation_event_pkey PRIMARY KEY (operation_id, seq),
-    CONSTRAINT operation_event_operation_fkey FOREIGN KEY (operation_id)
-        REFERENCES bf_control.operation (id) ON DELETE CASCADE
-);
-
--- A trigger, so that workers of the release before write events too. The updated row is locked: seq has no gaps.
-CREATE FUNCTION bf_control.operation_record() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-    seen text := NEW.status;
-BEGIN
-    IF TG_OP = 'UPDATE' AND NEW.status = OLD.status AND NEW.attempts = OLD.attempts THEN
-        seen := 'progress';
-    END IF;
-    INSERT INTO bf_control.operation_event (operation_id, seq, event, document)
-    SELECT NEW.id, coalesce(max(e.seq), 0) + 1, seen,
-           jsonb_build_object('status', NEW.status, 'started_at', NEW.started_at, 'finished_at', NEW.finished_at,
-                              'attempts', NEW.attempts, 'progress', NEW.progress, 'steps', NEW.steps,
-                              'result', NEW.result, 'error', NEW.error)
-      FROM bf_control.operation_event e WHERE e.operation_id = NEW.id;
-    IF seen = 'progress' THEN
-        PERFORM pg_notify('bf_operation', NEW.id::text);
-    END IF;
-    RETURN NULL;
-END
-$function$;
-
-CREATE TRIGGER operation_requested AFTER INSERT ON bf_control.operation
-    FOR EACH ROW EXECUTE FUNCTION bf_control.operation_record();
-
-CREATE TRIGGER operation_changed AFTER UPDATE ON bf_control.operation
-    FOR EACH ROW WHEN (NEW.status <> OLD.status OR NEW.attempts <> OLD.attempts
-                       OR NEW.progress IS DISTINCT FROM OLD.progress)
-    EXECUTE FUNCTION bf_control.operation_record();
-
-ALTER TABLE bf_control.audit
-    DROP CONSTRAINT audit_outcome_check,
-    ADD CONSTRAINT audit_outcome_check
-        CHECK (outcome IN ('accepted', 'succeeded', 'failed', 'cancelled', 'denied'));
-
--- What somebody must repeat to be believed: kept as a hash, used once.
-CREATE TABLE bf_control.confirmation (
-    token_hash bytea NOT NULL CONSTRAINT confirmation_pkey PRIMARY KEY,
-    action text NOT NULL,
-    actor text NOT NULL,
-    plan_digest bytea NOT NULL,
-    expires_at timestamptz NOT NULL
-);
+-- processes of the release before go on beside it. What takes longest comes first, while it locks least.
 
 -- registry -------------------------------------------------------------------------------------------
 
@@ -188,6 +118,81 @@ BEGIN
     END IF;
 END
 $function$;
+
+-- operations -----------------------------------------------------------------------------------------
+
+ALTER TABLE bf_control.operation
+    ADD COLUMN progress jsonb,
+    ADD COLUMN cancel_requested_at timestamptz,
+    ADD COLUMN retry_of uuid;
+
+COMMENT ON COLUMN bf_control.operation.progress IS 'Of work in items: {"done": n, "total": n}';
+COMMENT ON COLUMN bf_control.operation.cancel_requested_at IS 'Its worker stops before the next item';
+
+CREATE INDEX operation_kind_idx ON bf_control.operation (kind, created_at, id);
+
+-- What was seen of an operation, in order: the row as it was after each change.
+CREATE TABLE bf_control.operation_event (
+    operation_id uuid NOT NULL,
+    seq integer NOT NULL,
+    occurred_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    event text NOT NULL CONSTRAINT operation_event_event_check
+        CHECK (event IN ('queued', 'running', 'progress', 'succeeded', 'failed', 'cancelled')),
+    document jsonb NOT NULL,
+    CONSTRAINT operation_event_pkey PRIMARY KEY (operation_id, seq),
+    CONSTRAINT operation_event_operation_fkey FOREIGN KEY (operation_id)
+        REFERENCES bf_control.operation (id) ON DELETE CASCADE
+);
+
+-- A trigger, so that workers of the release before write events too. The updated row is locked: seq has no gaps.
+CREATE FUNCTION bf_control.operation_record() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    seen text := NEW.status;
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.status = OLD.status AND NEW.attempts = OLD.attempts THEN
+        seen := 'progress';
+    END IF;
+    INSERT INTO bf_control.operation_event (operation_id, seq, event, document)
+    SELECT NEW.id, coalesce(max(e.seq), 0) + 1, seen,
+           jsonb_build_object('status', NEW.status, 'started_at', NEW.started_at, 'finished_at', NEW.finished_at,
+                              'attempts', NEW.attempts, 'progress', NEW.progress, 'steps', NEW.steps,
+                              'result', NEW.result, 'error', NEW.error,
+                              'cancel_requested', NEW.cancel_requested_at IS NOT NULL)
+      FROM bf_control.operation_event e WHERE e.operation_id = NEW.id;
+    IF seen = 'progress' THEN
+        PERFORM pg_notify('bf_operation', NEW.id::text);
+    END IF;
+    RETURN NULL;
+END
+$function$;
+
+CREATE TRIGGER operation_requested AFTER INSERT ON bf_control.operation
+    FOR EACH ROW EXECUTE FUNCTION bf_control.operation_record();
+
+CREATE TRIGGER operation_changed AFTER UPDATE ON bf_control.operation
+    FOR EACH ROW WHEN (NEW.status <> OLD.status OR NEW.attempts <> OLD.attempts
+                       OR NEW.progress IS DISTINCT FROM OLD.progress
+                       OR NEW.cancel_requested_at IS DISTINCT FROM OLD.cancel_requested_at)
+    EXECUTE FUNCTION bf_control.operation_record();
+
+ALTER TABLE bf_control.audit
+    DROP CONSTRAINT audit_outcome_check,
+    ADD CONSTRAINT audit_outcome_check
+        CHECK (outcome IN ('accepted', 'succeeded', 'failed', 'cancelled', 'denied')) NOT VALID;
+
+COMMENT ON CONSTRAINT audit_outcome_check ON bf_control.audit IS
+    'Not validated: it allows more than the one before, which every row has passed';
+
+-- What somebody must repeat to be believed: kept as a hash, used once.
+CREATE TABLE bf_control.confirmation (
+    token_hash bytea NOT NULL CONSTRAINT confirmation_pkey PRIMARY KEY,
+    action text NOT NULL,
+    actor text NOT NULL,
+    plan_digest bytea NOT NULL,
+    expires_at timestamptz NOT NULL
+);
 
 REVOKE ALL ON FUNCTION bf_control.operation_record(), bf_control.tenant_settings(text),
     bf_control.lock_tenant_config(text), bf_control.change_tenant(text, jsonb) FROM PUBLIC;

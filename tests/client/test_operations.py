@@ -7,12 +7,13 @@ import asyncpg
 import pytest
 
 from app.client import AsyncClient, Conflict, NotFound, Operation, OperationCancelled, OperationEvent, WaitTimeout
+from app.settings import Settings
 from tests.client.conftest import Connect, Service
 from tests.client.support import Proxy
 from tests.support.polling import waiting_for_locks
 
 # What a worker takes in hand at a time, at the least.
-_CONCURRENCY = 4
+_CONCURRENCY = Settings.model_fields["worker_concurrency"].default
 
 
 @asynccontextmanager

@@ -174,6 +174,9 @@ async def test_an_upgrade_that_was_told_to_stop_and_lost_its_worker_ends_cancell
         await worker.wait()
     await gates.open_all(superuser)
     assert (await _read(idle_api.client, location))["status"] == "running"
+    told = await conn.fetchrow("SELECT event, document FROM bf_control.operation_event ORDER BY seq DESC LIMIT 1")
+    assert told["event"] == "progress", "who follows it hears of the request"
+    assert '"cancel_requested": true' in told["document"]
     async with impatient_worker(settings):
         operation = await ended(idle_api.client, location)
         await oracle.settled(conn)

@@ -268,7 +268,7 @@ async def test_an_upgrade_and_a_downgrade_are_never_under_way_together(
     problem(await client.post(f"{up}/retry"), 409, "schema_operation_running")
 
 
-async def test_a_tenant_that_is_being_provisioned_is_waited_for_and_goes_with_the_rest(
+async def test_a_tenant_that_is_built_after_the_plan_is_waited_for_and_stops_it(
     api: Api, settings: Settings, conn: asyncpg.Connection, superuser: asyncpg.Connection, fleet: list[str]
 ) -> None:
     point = {"late": 1}
@@ -282,9 +282,10 @@ async def test_a_tenant_that_is_being_provisioned_is_waited_for_and_goes_with_th
     await asyncio.sleep(0.3)
     assert (await api.client.get(down)).json()["progress"] is None, "the first one is being built"
     await gates.open_all(superuser)
-    assert (await ended(api.client, down))["status"] == "succeeded"
+    stopped = await ended(api.client, down)
+    assert (stopped["status"], stopped["error"]["code"]) == ("failed", "downgrade_blocked")
     assert (await ended(api.client, provisioning.headers["operation-location"]))["status"] == "succeeded"
-    assert await schemas(conn) == _KEPT
+    assert await schemas(conn) == _KEPT | {"bf_shared", "bf_late", *(f"bf_{name}" for name in fleet)}
     await oracle.settled(conn)
     await oracle.assert_clean(settings.direct_dsn())
 
@@ -314,9 +315,9 @@ async def test_a_tenant_that_was_asked_for_after_the_confirmation_is_not_destroy
     idle_api: Api, settings: Settings, conn: asyncpg.Connection, fleet: list[str]
 ) -> None:
     down = await _confirmed(idle_api.client)
-    assert (
-        await idle_api.client.post("/v1/tenants", json={"tenant_id": "late", "tenant_name": "L"})
-    ).status_code == 202
+    body = {"tenant_id": "late", "tenant_name": "L"}
+    problem(await idle_api.client.post("/v1/tenants", json=body), 409, "schema_operation_running")
+    await make_tenant(conn, "late")  # SQL asks nobody
     async with impatient_worker(settings):
         operation = await ended(idle_api.client, down)
         await oracle.settled(conn)
