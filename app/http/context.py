@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.db import patience
 from app.http.prefer import preferred_wait
 from app.http.problem import body_too_large, internal_error, out_of_time
 from app.log import logger, trace_id
@@ -59,7 +60,7 @@ class RequestContext:
         # FastAPI counts what comes in; of a length that is declared, its answer is no problem+json.
         too_large = declared.isdigit() and int(declared) > self._max_body_size
         app = body_too_large(Request(scope)) if too_large else self._app
-        with structlog.contextvars.bound_contextvars(**bound):
+        with structlog.contextvars.bound_contextvars(**bound), patience.one_request():
             await exchange.run(app, seconds=seconds)
 
 
