@@ -33,7 +33,8 @@ class Database:
     """A pool that connects when it is needed, so that a process can start before its database does.
 
     `acquire_timeout` is in seconds and bounds connecting as well as waiting for a free connection, of all that one
-    request does together (app.db.patience); `command_timeout` bounds each statement, for where the server no longer answers.
+    request does together (app.db.patience); `command_timeout` bounds each statement, for where the server no longer
+    answers.
     `pooled` is for PgBouncer in transaction mode, which keeps no statements of ours, has a server for us from
     a transaction's start to its end, and takes no settings when we connect: `opening`, a statement, opens each
     transaction with them.
