@@ -29,6 +29,7 @@ STATUS: Final[Mapping[type[AppError], int]] = {
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
+    errors.UnsupportedMediaType: 415,
     errors.Invalid: 422,
     errors.Unavailable: 503,
     errors.Transient: 503,

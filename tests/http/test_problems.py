@@ -73,7 +73,7 @@ async def test_a_body_over_one_mebibyte_is_413_declared_and_chunked(
     assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") == 1
 
 
-async def test_content_that_is_no_json_is_refused(
+async def test_content_that_is_no_json_is_415_and_says_what_to_send(
     idle_api: Api, conn: asyncpg.Connection, subtests: pytest.Subtests
 ) -> None:
     raw = b'{"tenant_id": "acme_corp", "tenant_name": "ACME"}'
@@ -82,20 +82,46 @@ async def test_content_that_is_no_json_is_refused(
         "application/xml",
         "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=x",
+        "application/jsonl",
+        "application/problem+json",
+        "application/json, text/plain",
+        "",
+        None,
     ):
-        with subtests.test(kind):
-            response = await idle_api.client.post("/v1/tenants", content=raw, headers={"Content-Type": kind})
-            assert response.status_code in {415, 422}, response.text
-            problem(response, response.status_code)
-    with subtests.test("none"):
-        response = await idle_api.client.post("/v1/tenants", content=raw)
-        assert response.status_code in {202, 415, 422}
-    for kind in ("application/json; charset=utf-8", "application/merge-patch+json"):
+        headers = {} if kind is None else {"Content-Type": kind}
+        for method, path in (
+            ("POST", "/v1/tenants"),
+            ("PUT", "/v1/tenants/acme_corp"),
+            ("PATCH", "/v1/tenants/acme_corp"),
+            ("POST", "/v1/schema/upgrade"),
+            ("POST", "/v1/operations/x/cancel"),
+        ):
+            with subtests.test(f"{kind} {method} {path}"):
+                answer = await idle_api.client.request(method, path, content=raw, headers=headers)
+                told = problem(answer, 415, "unsupported_media_type")
+                assert "application/json" in told["detail"]
+                assert ("application/merge-patch+json" in told["detail"]) == (method == "PATCH")
+    with subtests.test("a patch is no request"):
+        headers = {"Content-Type": "application/merge-patch+json"}
+        problem(await idle_api.client.post("/v1/tenants", content=raw, headers=headers), 415)
+    assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") == 0
+    for kind in ("application/json; charset=utf-8", "Application/JSON"):
         with subtests.test(kind):
             body = raw.replace(b"acme_corp", b"acme_" + str(len(kind)).encode())
             response = await idle_api.client.post("/v1/tenants", content=body, headers={"Content-Type": kind})
             assert response.status_code == 202, response.text
-    assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") <= 3
+
+
+async def test_nothing_needs_no_type(idle_api: Api, subtests: pytest.Subtests) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
+    accepted = await idle_api.client.post("/v1/schema/upgrade")
+    assert accepted.status_code == 202
+    cancel = f"{accepted.headers['operation-location']}/cancel"
+    for path, status in (("/v1/schema/upgrade", 202), (cancel, 200), (cancel.replace("cancel", "retry"), 202)):
+        with subtests.test(path.rpartition("/")[2]):
+            assert (await idle_api.client.post(path, content=nothing())).status_code == status
 
 
 async def test_a_request_id_is_accepted_and_returned_if_it_is_one(idle_api: Api) -> None:
