@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -190,7 +191,7 @@ def _is_closed(conn: Connection) -> bool:
 
 
 async def _initialise(conn: Connection) -> None:
-    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=json.loads, format="text")
+    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=_load, format="text")
 
 
 async def _leave_as_it_is(_: Connection) -> None:
@@ -208,3 +209,20 @@ async def _close(pool: Pool, *, timeout: float) -> None:  # noqa: ASYNC109 -- a 
 
 def _dump(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _load(text: str) -> Any:
+    """A number that Python or a double cannot hold becomes its text: SQL may have stored it."""
+    return json.loads(text, parse_int=_integer, parse_float=_fraction)
+
+
+def _integer(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:  # more digits than Python converts
+        return text
+
+
+def _fraction(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text
