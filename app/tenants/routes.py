@@ -1,5 +1,6 @@
 """POST and GET /v1/tenants; GET, PUT and PATCH /v1/tenants/{id}"""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -76,8 +77,9 @@ async def create_tenant(
 
     if validate_only:
         async with db.transaction(keep=False) as conn:
-            await store(conn, operation_answer.new_id())
-            return _plain(await registry.require(conn, request.tenant_id))
+            never = operation_answer.new_id()
+            await store(conn, never)
+            return _plain(await registry.require(conn, request.tenant_id), never=never)
 
     async def finished(conn: Connection, _: Operation) -> Answer:
         return _tenant_answer(201, await registry.require(conn, request.tenant_id))
@@ -87,8 +89,10 @@ async def create_tenant(
     return answer.response()
 
 
-def _plain(tenant: Tenant) -> JSONResponse:
-    """Of a dry run: there is nothing that a tag could be of."""
+def _plain(tenant: Tenant, *, never: UUID | None = None) -> JSONResponse:
+    """Of a dry run: there is nothing that a tag could be of, nor the operation `never`."""
+    if never is not None and tenant.last_operation_id == str(never):
+        tenant = replace(tenant, last_operation_id=None)
     return JSONResponse(TenantOut.of(tenant).model_dump(mode="json"))
 
 
@@ -218,8 +222,9 @@ async def put_tenant(
 
     if validate_only:
         async with db.transaction(keep=False) as conn:
-            await store(conn, operation_answer.new_id())
-            return _plain(await registry.require(conn, tenant_id))
+            never = operation_answer.new_id()
+            await store(conn, never)
+            return _plain(await registry.require(conn, tenant_id), never=never)
 
     async def finished(conn: Connection, _: Operation) -> Answer:
         return _tenant_answer(201, await registry.require(conn, tenant_id))
