@@ -12,7 +12,7 @@ from app.main import MAX_BODY
 from app.settings import Settings
 from tests.support import oracle
 from tests.support.api import Api, running_api
-from tests.support.data import settings_for
+from tests.support.data import make_tenant, settings_for
 from tests.support.polling import waiting_for_locks
 from tests.support.problems import problem
 
@@ -35,17 +35,41 @@ async def test_paths_that_are_none_are_404(idle_api: Api, subtests: pytest.Subte
 
 async def test_methods_that_a_path_does_not_take_are_405_with_allow(idle_api: Api, subtests: pytest.Subtests) -> None:
     for method, path, allowed in (
-        ("DELETE", "/v1/tenants", {"GET", "POST"}),
-        ("PUT", "/v1/schema", {"GET"}),
+        ("DELETE", "/v1/tenants", {"GET", "HEAD", "POST"}),
+        ("PUT", "/v1/schema", {"GET", "HEAD"}),
         ("GET", "/v1/schema/upgrade", {"POST"}),
-        ("POST", "/livez", {"GET"}),
-        ("POST", "/v1/operations/x", {"GET"}),
-        ("BREW", "/v1/schema", {"GET"}),
+        ("POST", "/livez", {"GET", "HEAD"}),
+        ("POST", "/v1/operations/x", {"GET", "HEAD"}),
+        ("POST", "/v1/operations/x/events", {"GET"}),
+        ("BREW", "/v1/schema", {"GET", "HEAD"}),
     ):
         with subtests.test(f"{method} {path}"):
             response = await idle_api.client.request(method, path)
             problem(response, 405, "method_not_allowed")
             assert set(response.headers["allow"].replace(" ", "").split(",")) == allowed
+
+
+async def test_head_is_get_without_the_body(idle_api: Api, conn: asyncpg.Connection, subtests: pytest.Subtests) -> None:
+    await make_tenant(conn)
+    operation = (await idle_api.client.post("/v1/schema/upgrade")).headers["operation-location"]
+    for path in (
+        "/", "/livez", "/readyz", "/openapi.json", "/v1/schema", "/v1/schema/sql", "/v1/tenants",
+        "/v1/tenants/acme_corp?view=full", "/v1/operations", operation, "/v1/tenants/nobody", "/nothing",
+        "/v1/tenants?page_size=-1",
+    ):  # fmt: skip
+        with subtests.test(path.partition("-")[0]):
+            headers = {"X-Request-ID": "same"}
+            read = await idle_api.client.get(path, headers=headers)
+            asked = await idle_api.client.head(path, headers=headers)
+            assert (asked.status_code, asked.content) == (read.status_code, b"")
+            assert asked.headers == read.headers
+            assert int(asked.headers["content-length"]) == len(read.content)
+    tag = (await idle_api.client.get("/v1/tenants/acme_corp")).headers["etag"]
+    assert (await idle_api.client.head("/v1/tenants/acme_corp", headers={"If-None-Match": tag})).status_code == 304
+    for path, allowed in (("/v1/schema/upgrade", "POST"), (f"{operation}/events", "GET")):
+        with subtests.test(f"none for {path.rpartition('/')[2]}"):
+            refused = await idle_api.client.head(path)
+            assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
 
 
 async def test_a_body_over_one_mebibyte_is_413_declared_and_chunked(
