@@ -66,6 +66,11 @@ class TooLarge(AppError):
     title = "Body too large"
 
 
+class UnsupportedMediaType(AppError):
+    code = "unsupported_media_type"
+    title = "The body is of a type that is not read here"
+
+
 class Unavailable(AppError):
     """`retry_after` is in whole seconds."""
 

@@ -21,6 +21,7 @@ from app.health import routes as health
 from app.http import auth, problem
 from app.http.context import RequestContext
 from app.http.dependencies import HttpServices
+from app.http.media import refuse_other_media
 from app.http.openapi import tidied
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
@@ -80,7 +81,8 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     for router in (schema.router, tenants.router, operations.router, health.router, dashboard.router):
-        app.include_router(router, max_body_size=MAX_BODY, dependencies=[Depends(refuse_unknown_query)])
+        first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
+        app.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
     problem.install(app)
     auth.require_declared_roles(app)

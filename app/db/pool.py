@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
+from app.db import patience
 from app.db.connect import connect_arguments
 from app.db.translate import no_connection, translate, unreachable, while_connecting
 from app.log import logger
@@ -31,8 +33,9 @@ class _NotKept(Exception):
 class Database:
     """A pool that connects when it is needed, so that a process can start before its database does.
 
-    `acquire_timeout` is in seconds and bounds connecting as well as waiting for a free connection;
-    `command_timeout` bounds each statement, for where the server no longer answers.
+    `acquire_timeout` is in seconds and bounds connecting as well as waiting for a free connection, of all that one
+    request does together (app.db.patience); `command_timeout` bounds each statement, for where the server no longer
+    answers.
     `pooled` is for PgBouncer in transaction mode, which keeps no statements of ours, has a server for us from
     a transaction's start to its end, and takes no settings when we connect: `opening`, a statement, opens each
     transaction with them.
@@ -143,8 +146,9 @@ class Database:
         async with AsyncExitStack() as stack:
             try:
                 # PgBouncer takes a client on while it has no server to be had: it is the first statement that waits.
-                async with asyncio.timeout(self._acquire_timeout if self._pooled else None) as waiting:
-                    await stack.enter_async_context(conn.transaction())
+                with patience.waiting(self._acquire_timeout) as seconds:
+                    async with asyncio.timeout(seconds if self._pooled else None) as waiting:
+                        await stack.enter_async_context(conn.transaction())
             except TimeoutError as error:
                 if not waiting.expired():
                     raise
@@ -158,7 +162,8 @@ class Database:
     async def _acquired(self) -> AsyncIterator[Connection]:
         pool = self.pool
         try:
-            conn = await pool.acquire(timeout=self._acquire_timeout)
+            with patience.waiting(self._acquire_timeout) as seconds:
+                conn = await pool.acquire(timeout=seconds)
         except Exception as error:
             if unreachable(error):
                 _log.warning("database_unreachable", error=type(error).__name__, reason=str(error))
@@ -186,7 +191,7 @@ def _is_closed(conn: Connection) -> bool:
 
 
 async def _initialise(conn: Connection) -> None:
-    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=json.loads, format="text")
+    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=_load, format="text")
 
 
 async def _leave_as_it_is(_: Connection) -> None:
@@ -204,3 +209,20 @@ async def _close(pool: Pool, *, timeout: float) -> None:  # noqa: ASYNC109 -- a 
 
 def _dump(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _load(text: str) -> Any:
+    """A number that Python or a double cannot hold becomes its text: SQL may have stored it."""
+    return json.loads(text, parse_int=_integer, parse_float=_fraction)
+
+
+def _integer(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:  # more digits than Python converts
+        return text
+
+
+def _fraction(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text

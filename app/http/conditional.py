@@ -26,6 +26,11 @@ class Changed(PreconditionFailed):
     title = "It has changed since it was read"
 
 
+class Missing(PreconditionFailed):
+    code = "precondition_failed"
+    title = "There is nothing that could match"
+
+
 class Exists(PreconditionFailed):
     code = "precondition_failed"
     title = "It exists already"

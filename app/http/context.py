@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.db import patience
+from app.http import head
 from app.http.prefer import preferred_wait
 from app.http.problem import body_too_large, internal_error, out_of_time
 from app.log import logger, trace_id
@@ -42,6 +44,9 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD" and head.has_head(scope["path"]):
+            scope, send = head.as_get(scope), head.without_body(send)
         raw = dict(scope["headers"])
         given = raw.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid4())
@@ -53,21 +58,22 @@ class RequestContext:
         if state["traceparent"] is not None:
             bound["trace_id"] = str(trace_id(state["traceparent"]))
         headers = Headers(scope=scope)
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, method=method)
         seconds = self._deadline + (preferred_wait(headers.getlist("prefer")) or 0)
         declared = headers.get("content-length", "")
         # FastAPI counts what comes in; of a length that is declared, its answer is no problem+json.
         too_large = declared.isdigit() and int(declared) > self._max_body_size
         app = body_too_large(Request(scope)) if too_large else self._app
-        with structlog.contextvars.bound_contextvars(**bound):
+        with structlog.contextvars.bound_contextvars(**bound), patience.one_request():
             await exchange.run(app, seconds=seconds)
 
 
 class _Exchange:
-    """One request and its answer; `status` is 0 until that has begun."""
+    """One request and its answer; `status` is 0 until that has begun, `method` is the client's."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, method: str) -> None:
         self._scope = scope
+        self._method = method
         self._receive = receive
         self._send = send
         self._reading = False
@@ -80,7 +86,7 @@ class _Exchange:
         try:
             await self._within(app, seconds)
         except Exception:  # noqa: BLE001 -- logged whole, answered without detail
-            _log.exception("request_crashed", method=self._scope["method"], path=self._scope["path"])
+            _log.exception("request_crashed", method=self._method, path=self._scope["path"])
             await self._instead(internal_error(Request(self._scope)))
         finally:
             self._note(time.perf_counter() - begun)
@@ -140,7 +146,7 @@ class _Exchange:
         log = _log.debug if self._scope["path"] in _QUIET_PATHS else _log.info
         log(
             "request",
-            method=self._scope["method"],
+            method=self._method,
             path=self._scope["path"],
             status=self.status,
             duration_ms=round(seconds * 1000, 1),

@@ -27,6 +27,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         409: "The state of things does not allow this",
         412: "It is not as If-Match or If-None-Match asks",
         413: "The body is over 1 MiB",
+        415: "The body is of a type that is not read here",
         422: "The request is not valid",
         500: "A bug: the answer says nothing but the request id, under which the log has the rest",
         503: "No database connection is to be had, or it is not ready; see Retry-After",
@@ -36,7 +37,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The documented failures of a route: those named, and those every route has."""
-    of_bodies = {408} if 413 in statuses else set()
+    of_bodies = {408, 415} if 413 in statuses else set()
     return {status: PROBLEMS[status] for status in sorted({401, 403, 500, 503, *statuses, *of_bodies})}
 
 

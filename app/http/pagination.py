@@ -24,9 +24,9 @@ _SIGNATURE_BYTES: Final = 16
 # Less than zero is 400, as AIP-158 wants it, and not the 422 of a constraint.
 PageSize = Annotated[
     int | None,
-    Query(description="50 by default, 500 at most", lt=2**31, json_schema_extra={"minimum": 0}),
+    Query(description="50 by default, 500 at most", json_schema_extra={"minimum": 0}),
 ]
-PageToken = Annotated[str | None, Query(max_length=2000, description="The `next_page_token` of the page before")]
+PageToken = Annotated[str | None, Query(description="The `next_page_token` of the page before")]
 
 
 class InvalidPageToken(BadRequest):

@@ -14,6 +14,7 @@ from starlette.routing import compile_path
 
 from app import errors
 from app.errors import AppError
+from app.http.head import has_head
 from app.http.ids import request_id_of
 from app.log import logger
 
@@ -29,6 +30,7 @@ STATUS: Final[Mapping[type[AppError], int]] = {
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
+    errors.UnsupportedMediaType: 415,
     errors.Invalid: 422,
     errors.Unavailable: 503,
     errors.Transient: 503,
@@ -180,6 +182,8 @@ def _allowed(request: Request) -> str:
         if route.path is not None and compile_path(route.path)[0].match(request.scope["path"])
         for method in route.methods or ()
     }
+    if "GET" in found and has_head(request.scope["path"]):
+        found.add("HEAD")
     return ", ".join(sorted(found))
 
 

@@ -1,8 +1,9 @@
-"""Query parameters that a route does not have are refused, not ignored.
+"""Query parameters that a route does not have, or that come twice, are refused, not ignored.
 
 A client that asks for a dry run, or for a filter, and gets neither must not believe that it did.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 from fastapi import Request
@@ -13,15 +14,18 @@ from app.errors import FieldError, Invalid
 
 
 async def refuse_unknown_query(request: Request) -> None:
-    """Raises Invalid, naming the parameters."""
+    """Raises Invalid, naming the parameters. None of ours is a list: of two values, one would be ignored."""
     route = request.scope["route"]
     if not isinstance(route, APIRoute) or not request.query_params:
         return
-    unknown = sorted(set(request.query_params) - set(_parameters(route.dependant)))
-    if unknown:
+    known = set(_parameters(route.dependant))
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    faults = {name: "may be given once" for name, times in given.items() if times > 1}
+    faults |= dict.fromkeys(given.keys() - known, "is no parameter of this call")
+    if faults:
         raise Invalid(
             "The request is not valid; see errors.",
-            errors=[FieldError(pointer=f"query/{name}", detail="is no parameter of this call") for name in unknown],
+            errors=[FieldError(pointer=f"query/{name}", detail=detail) for name, detail in sorted(faults.items())],
         )
 
 

@@ -27,7 +27,7 @@ INSERT INTO bf_control.tenant
     (tenant_id, tenant_name, schema_name, state, subscription_tier, created_by, request, initial_config,
      last_operation_id)
 VALUES ($1, $2, concat('bf_', $1::varchar), 'provisioning', $3, $4, $5, $6, $7)
-    ON CONFLICT ON CONSTRAINT tenant_pkey DO NOTHING
+    ON CONFLICT DO NOTHING
 RETURNING tenant_id
 """
 _GET_REQUEST = """

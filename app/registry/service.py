@@ -44,8 +44,9 @@ async def require(conn: Connection, tenant_id: str, *, lock: bool = False) -> Te
     return tenant
 
 
-async def exists(conn: Connection, tenant_id: str) -> bool:
-    return await queries.get(conn, model.tenant_id(tenant_id)) is not None
+async def find(conn: Connection, tenant_id: str) -> Tenant | None:
+    """None where there is none; `tenant_id` may be one."""
+    return await queries.get(conn, model.tenant_id(tenant_id))
 
 
 async def page(

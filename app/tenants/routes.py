@@ -1,5 +1,6 @@
 """POST and GET /v1/tenants; GET, PUT and PATCH /v1/tenants/{id}"""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from app.db.pool import Connection
 from app.errors import FieldError, Invalid
 from app.http import conditional, idempotency, pagination
 from app.http.auth import CurrentOperator, CurrentViewer
-from app.http.conditional import Exists, IfMatch, IfNoneMatch, MustBeNew
+from app.http.conditional import Exists, IfMatch, IfNoneMatch, Missing, MustBeNew, Tags
 from app.http.dependencies import Db, Tokens, problems
 from app.http.dry_run import ValidateOnly
 from app.http.idempotency import Answer, Key
@@ -76,8 +77,9 @@ async def create_tenant(
 
     if validate_only:
         async with db.transaction(keep=False) as conn:
-            await store(conn, operation_answer.new_id())
-            return _plain(await registry.require(conn, request.tenant_id))
+            never = operation_answer.new_id()
+            await store(conn, never)
+            return _plain(await registry.require(conn, request.tenant_id), never=never)
 
     async def finished(conn: Connection, _: Operation) -> Answer:
         return _tenant_answer(201, await registry.require(conn, request.tenant_id))
@@ -87,15 +89,20 @@ async def create_tenant(
     return answer.response()
 
 
-def _plain(tenant: Tenant) -> JSONResponse:
-    """Of a dry run: there is nothing that a tag could be of."""
+def _plain(tenant: Tenant, *, never: UUID | None = None) -> JSONResponse:
+    """Of a dry run: there is nothing that a tag could be of, nor the operation `never`."""
+    if never is not None and tenant.last_operation_id == str(never):
+        tenant = replace(tenant, last_operation_id=None)
     return JSONResponse(TenantOut.of(tenant).model_dump(mode="json"))
 
 
 def _tenant_answer(status: int, tenant: Tenant) -> Answer:
     document = TenantOut.of(tenant)
-    tag = conditional.tag_of(conditional.body_of(document))
-    return Answer(status=status, body=document.model_dump(mode="json"), headers={"ETag": tag})
+    return Answer(status=status, body=document.model_dump(mode="json"), headers={"ETag": _tag(document)})
+
+
+def _tag(document: TenantOut) -> str:
+    return conditional.tag_of(conditional.body_of(document))
 
 
 @router.get(
@@ -187,6 +194,7 @@ async def put_tenant(
     waiter: CurrentWaiter,
     actor: CurrentOperator,
     wait: WaitSeconds,
+    if_match: IfMatch,
     must_be_new: MustBeNew,
     validate_only: ValidateOnly = False,
 ) -> Response:
@@ -203,8 +211,8 @@ async def put_tenant(
     location, origin = f"/v1/tenants/{tenant_id}", origin_of(actor)
 
     async def store(conn: Connection, operation_id: UUID) -> Answer:
-        if must_be_new and await registry.exists(conn, tenant_id):
-            raise Exists(f"Tenant {tenant_id} exists.")
+        if if_match is not None or must_be_new:
+            await _require(conn, tenant_id, await registry.find(conn, tenant_id), if_match, must_be_new=must_be_new)
         operation, tenant = await changes.put(conn, request, operation_id=operation_id, origin=origin)
         if must_be_new and (operation is None or operation.id != operation_id):  # somebody was a moment faster
             raise Exists(f"Tenant {tenant_id} exists.")
@@ -214,8 +222,9 @@ async def put_tenant(
 
     if validate_only:
         async with db.transaction(keep=False) as conn:
-            await store(conn, operation_answer.new_id())
-            return _plain(await registry.require(conn, tenant_id))
+            never = operation_answer.new_id()
+            await store(conn, never)
+            return _plain(await registry.require(conn, tenant_id), never=never)
 
     async def finished(conn: Connection, _: Operation) -> Answer:
         return _tenant_answer(201, await registry.require(conn, tenant_id))
@@ -223,6 +232,26 @@ async def put_tenant(
     call = idempotency.without_key()
     answer = await operation_answer.start(db, waiter, call, wait=wait, request=store, finished=finished)
     return answer.response()
+
+
+async def _require(
+    conn: Connection, tenant_id: str, tenant: Tenant | None, if_match: Tags | None, *, must_be_new: bool
+) -> None:
+    """Raises Missing, Changed or Exists."""
+    if tenant is None:
+        if if_match is not None:
+            raise Missing(f"There is no tenant {tenant_id}; without If-Match it is created.")
+        return
+    await _require_match(conn, tenant, if_match)
+    if must_be_new:
+        raise Exists(f"Tenant {tenant_id} exists.")
+
+
+async def _require_match(conn: Connection, tenant: Tenant, if_match: Tags | None) -> None:
+    """Raises Changed unless it is the tag of either view; the whole one is read only where it decides."""
+    if if_match is None or if_match.match_strongly(_tag(TenantOut.of(tenant))):
+        return
+    conditional.require_match(if_match, _tag(await _whole(conn, tenant)))
 
 
 @router.patch(
@@ -243,9 +272,6 @@ async def patch_tenant(
     """JSON Merge Patch. `If-Match` takes the ETag of either view and guards against somebody else's change."""
     async with db.transaction(keep=not validate_only) as conn:
         tenant = await registry.require(conn, tenant_id, lock=True)
-        if if_match is not None:
-            current = [conditional.tag_of(conditional.body_of(TenantOut.of(tenant)))]
-            current.append(conditional.tag_of(conditional.body_of(await _whole(conn, tenant))))
-            conditional.require_match(if_match, *current)
+        await _require_match(conn, tenant, if_match)
         changed = await changes.change(conn, tenant, body.changes(), origin=origin_of(actor))
     return _plain(changed) if validate_only else conditional.answer(TenantOut.of(changed), None)

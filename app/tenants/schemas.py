@@ -230,7 +230,7 @@ class TenantOut(BaseModel):
     schema_version: int | None = Field(description="Null until there is a schema")
     subscription_tier: str
     billing_contact: str | None
-    generation: int
+    generation: int = Field(description="Counts the tenants that have had this id")
     created_at: datetime
     updated_at: datetime
     created_by: str

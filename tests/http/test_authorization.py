@@ -37,6 +37,8 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/v1/operations/{operation_id}/events"): Role.VIEWER,
     ("GET", "/v1/operations/{operation_id}"): Role.VIEWER,
 }
+# Wherever GET is, but for streams.
+_HEADS = {("HEAD", path): role for (method, path), role in _ROLES.items() if method == "GET" and "/events" not in path}
 _INCLUDES = {Role.ADMIN: {Role.ADMIN, Role.OPERATOR, Role.VIEWER}, Role.OPERATOR: {Role.OPERATOR, Role.VIEWER}}
 
 
@@ -50,6 +52,13 @@ async def _call(api: Api, method: str, path: str, headers: dict[str, str]) -> ht
         return await stranger.request(method, path, headers=headers, content=content)
 
 
+def _refused(response: httpx.Response, status: int, code: str) -> None:
+    if response.request.method == "HEAD":
+        assert (response.status_code, response.content) == (status, b"")
+    else:
+        problem(response, status, code)
+
+
 def _routes(app: FastAPI) -> set[tuple[str, str]]:
     return {(method, route.path) for route in auth.api_routes(app) for method in route.methods or ()}
 
@@ -59,24 +68,24 @@ async def test_every_route_lets_in_the_roles_of_the_contract_and_no_other(
 ) -> None:
     assert _routes(idle_api.app) == set(_ROLES)
     keys = {role: await idle_api.key(role) for role in Role}
-    for (method, path), needed in _ROLES.items():
+    for (method, path), needed in (_ROLES | _HEADS).items():
         for role, key in keys.items():
             with subtests.test(f"{role} {method} {path}"):
                 response = await _call(idle_api, method, path, {"Authorization": f"Bearer {key}"})
                 if needed is None or needed in _INCLUDES.get(role, {role}):
-                    assert response.status_code not in {401, 403}, response.text
+                    assert response.status_code not in {401, 403, 405}, response.text
                 else:
-                    problem(response, 403, "forbidden")
+                    _refused(response, 403, "forbidden")
 
 
 async def test_a_stranger_is_401_on_every_route_that_is_not_public(idle_api: Api, subtests: pytest.Subtests) -> None:
-    for (method, path), needed in _ROLES.items():
+    for (method, path), needed in (_ROLES | _HEADS).items():
         with subtests.test(f"{method} {path}"):
             response = await _call(idle_api, method, path, {})
             if needed is None:
                 assert response.status_code == 200
             else:
-                problem(response, 401, "unauthenticated")
+                _refused(response, 401, "unauthenticated")
 
 
 async def test_every_documented_route_names_its_failures_and_its_security(idle_api: Api) -> None:

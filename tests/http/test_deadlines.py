@@ -9,6 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
+from app.db import patience
 from app.settings import Settings
 from tests.support.api import Api, running_api
 from tests.support.data import make_tenant
@@ -112,3 +113,50 @@ async def test_without_a_connection_every_call_is_503_in_time_and_the_process_is
                 assert took < 2
         assert (await api.client.get("/v1/tenants")).json() == {"items": []}
     assert (await hurried.client.get("/v1/tenants")).status_code == 200
+
+
+async def test_authentication_and_the_route_wait_for_a_connection_in_two_seconds_together(
+    settings: Settings, conn: asyncpg.Connection
+) -> None:
+    """One connection: free for the request's authentication late, and for its route not at all."""
+    await make_tenant(conn)
+    async with running_api(settings.model_copy(update={"db_pool_max": 1}), with_worker=False) as api:
+        done = asyncio.Event()
+
+        async def next_in_line() -> None:
+            async with api.database.connection():
+                await done.wait()
+
+        async with api.database.connection():
+            asking = asyncio.create_task(_timed(api.client.get(_PATH)))
+            await asyncio.sleep(0.1)
+            following = asyncio.create_task(next_in_line())
+            await asyncio.sleep(1.0)
+        answer, seconds = await asking
+        problem(answer, 503, "unavailable")
+        assert 1.3 < seconds < 2
+        done.set()
+        await following
+        assert (await api.client.get(_PATH)).status_code == 200
+
+
+def test_what_a_request_does_meanwhile_gives_it_patience_again() -> None:
+    """Who preferred to wait for an operation reads it after that, however long it waited to begin."""
+    with patience.one_request():
+        with patience.waiting(1.0) as first:
+            time.sleep(0.4)
+        with patience.waiting(1.0) as second:
+            time.sleep(0.8)
+        with patience.waiting(1.0) as spent:
+            pass
+        time.sleep(0.8)
+        with patience.waiting(1.0) as again:
+            pass
+    with patience.waiting(1.0) as outside:
+        time.sleep(0.1)
+    with patience.waiting(1.0) as still_outside:
+        pass
+    assert (first, outside, still_outside) == (1.0, 1.0, 1.0)
+    assert 0.5 < second < 0.65
+    assert 0 < spent < 0.2
+    assert 0.5 < again <= 1.0

@@ -51,9 +51,11 @@ async def test_a_creation_answers_with_the_tenant_as_it_would_be(api: Api) -> No
         "bf_acme_corp",
     )
     assert (tenant["schema_version"], tenant["subscription_tier"]) == (None, "premium")
+    assert tenant["last_operation"] is None, "that one is rolled back"
     assert not {"location", "operation-location", "etag", "preference-applied"} & answer.headers.keys()
     put = await api.client.put("/v1/tenants/acme_corp", params=_DRY, json={"tenant_name": "ACME Corporation"})
     assert (put.status_code, put.json()["tenant_name"]) == (200, "ACME Corporation")
+    assert put.json()["last_operation"] is None
     problem(await api.client.get("/v1/tenants/acme_corp"), 404, "tenant_not_found")
 
 
@@ -63,6 +65,13 @@ async def test_the_key_of_a_dry_run_is_free_for_what_follows(idle_api: Api) -> N
     assert real.status_code == 202
     assert "idempotent-replayed" not in real.headers
     problem(await _post(idle_api, Idempotency_Key="k1"), 409, "tenant_being_provisioned")
+
+
+async def test_of_what_is_there_already_it_names_the_operation_that_made_it(idle_api: Api) -> None:
+    path = "/v1/tenants/acme_corp"
+    made = await idle_api.client.put(path, json={"tenant_name": "ACME"})
+    dry = await idle_api.client.put(path, params=_DRY, json={"tenant_name": "ACME"})
+    assert dry.json()["last_operation"] == made.headers["operation-location"]
 
 
 async def test_what_would_be_refused_is_refused(

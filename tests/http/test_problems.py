@@ -12,7 +12,7 @@ from app.main import MAX_BODY
 from app.settings import Settings
 from tests.support import oracle
 from tests.support.api import Api, running_api
-from tests.support.data import settings_for
+from tests.support.data import make_tenant, settings_for
 from tests.support.polling import waiting_for_locks
 from tests.support.problems import problem
 
@@ -35,17 +35,41 @@ async def test_paths_that_are_none_are_404(idle_api: Api, subtests: pytest.Subte
 
 async def test_methods_that_a_path_does_not_take_are_405_with_allow(idle_api: Api, subtests: pytest.Subtests) -> None:
     for method, path, allowed in (
-        ("DELETE", "/v1/tenants", {"GET", "POST"}),
-        ("PUT", "/v1/schema", {"GET"}),
+        ("DELETE", "/v1/tenants", {"GET", "HEAD", "POST"}),
+        ("PUT", "/v1/schema", {"GET", "HEAD"}),
         ("GET", "/v1/schema/upgrade", {"POST"}),
-        ("POST", "/livez", {"GET"}),
-        ("POST", "/v1/operations/x", {"GET"}),
-        ("BREW", "/v1/schema", {"GET"}),
+        ("POST", "/livez", {"GET", "HEAD"}),
+        ("POST", "/v1/operations/x", {"GET", "HEAD"}),
+        ("POST", "/v1/operations/x/events", {"GET"}),
+        ("BREW", "/v1/schema", {"GET", "HEAD"}),
     ):
         with subtests.test(f"{method} {path}"):
             response = await idle_api.client.request(method, path)
             problem(response, 405, "method_not_allowed")
             assert set(response.headers["allow"].replace(" ", "").split(",")) == allowed
+
+
+async def test_head_is_get_without_the_body(idle_api: Api, conn: asyncpg.Connection, subtests: pytest.Subtests) -> None:
+    await make_tenant(conn)
+    operation = (await idle_api.client.post("/v1/schema/upgrade")).headers["operation-location"]
+    for path in (
+        "/", "/livez", "/readyz", "/openapi.json", "/v1/schema", "/v1/schema/sql", "/v1/tenants",
+        "/v1/tenants/acme_corp?view=full", "/v1/operations", operation, "/v1/tenants/nobody", "/nothing",
+        "/v1/tenants?page_size=-1",
+    ):  # fmt: skip
+        with subtests.test(path.partition("-")[0]):
+            headers = {"X-Request-ID": "same"}
+            read = await idle_api.client.get(path, headers=headers)
+            asked = await idle_api.client.head(path, headers=headers)
+            assert (asked.status_code, asked.content) == (read.status_code, b"")
+            assert asked.headers == read.headers
+            assert int(asked.headers["content-length"]) == len(read.content)
+    tag = (await idle_api.client.get("/v1/tenants/acme_corp")).headers["etag"]
+    assert (await idle_api.client.head("/v1/tenants/acme_corp", headers={"If-None-Match": tag})).status_code == 304
+    for path, allowed in (("/v1/schema/upgrade", "POST"), (f"{operation}/events", "GET")):
+        with subtests.test(f"none for {path.rpartition('/')[2]}"):
+            refused = await idle_api.client.head(path)
+            assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
 
 
 async def test_a_body_over_one_mebibyte_is_413_declared_and_chunked(
@@ -73,7 +97,7 @@ async def test_a_body_over_one_mebibyte_is_413_declared_and_chunked(
     assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") == 1
 
 
-async def test_content_that_is_no_json_is_refused(
+async def test_content_that_is_no_json_is_415_and_says_what_to_send(
     idle_api: Api, conn: asyncpg.Connection, subtests: pytest.Subtests
 ) -> None:
     raw = b'{"tenant_id": "acme_corp", "tenant_name": "ACME"}'
@@ -82,20 +106,46 @@ async def test_content_that_is_no_json_is_refused(
         "application/xml",
         "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=x",
+        "application/jsonl",
+        "application/problem+json",
+        "application/json, text/plain",
+        "",
+        None,
     ):
-        with subtests.test(kind):
-            response = await idle_api.client.post("/v1/tenants", content=raw, headers={"Content-Type": kind})
-            assert response.status_code in {415, 422}, response.text
-            problem(response, response.status_code)
-    with subtests.test("none"):
-        response = await idle_api.client.post("/v1/tenants", content=raw)
-        assert response.status_code in {202, 415, 422}
-    for kind in ("application/json; charset=utf-8", "application/merge-patch+json"):
+        headers = {} if kind is None else {"Content-Type": kind}
+        for method, path in (
+            ("POST", "/v1/tenants"),
+            ("PUT", "/v1/tenants/acme_corp"),
+            ("PATCH", "/v1/tenants/acme_corp"),
+            ("POST", "/v1/schema/upgrade"),
+            ("POST", "/v1/operations/x/cancel"),
+        ):
+            with subtests.test(f"{kind} {method} {path}"):
+                answer = await idle_api.client.request(method, path, content=raw, headers=headers)
+                told = problem(answer, 415, "unsupported_media_type")
+                assert "application/json" in told["detail"]
+                assert ("application/merge-patch+json" in told["detail"]) == (method == "PATCH")
+    with subtests.test("a patch is no request"):
+        headers = {"Content-Type": "application/merge-patch+json"}
+        problem(await idle_api.client.post("/v1/tenants", content=raw, headers=headers), 415)
+    assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") == 0
+    for kind in ("application/json; charset=utf-8", "Application/JSON"):
         with subtests.test(kind):
             body = raw.replace(b"acme_corp", b"acme_" + str(len(kind)).encode())
             response = await idle_api.client.post("/v1/tenants", content=body, headers={"Content-Type": kind})
             assert response.status_code == 202, response.text
-    assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") <= 3
+
+
+async def test_nothing_needs_no_type(idle_api: Api, subtests: pytest.Subtests) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        yield b""
+
+    accepted = await idle_api.client.post("/v1/schema/upgrade")
+    assert accepted.status_code == 202
+    cancel = f"{accepted.headers['operation-location']}/cancel"
+    for path, status in (("/v1/schema/upgrade", 202), (cancel, 200), (cancel.replace("cancel", "retry"), 202)):
+        with subtests.test(path.rpartition("/")[2]):
+            assert (await idle_api.client.post(path, content=nothing())).status_code == status
 
 
 async def test_a_request_id_is_accepted_and_returned_if_it_is_one(idle_api: Api) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 from uuid import uuid4
 
+import pytest
+
 from app.apikeys.model import Role
 from app.http.pagination import PageTokens
 from tests.support.api import Api
@@ -15,6 +17,14 @@ async def test_a_parameter_that_a_route_does_not_have_is_refused(idle_api: Api) 
     assert problem(answer, 422)["errors"] == [{"pointer": "query/validate", "detail": "is no parameter of this call"}]
     problem(await idle_api.client.get("/v1/tenants/acme"), 404)
     problem(await idle_api.client.get("/v1/tenants?limit=5"), 422)
+
+
+async def test_a_parameter_that_is_given_twice_is_refused(idle_api: Api, subtests: pytest.Subtests) -> None:
+    for path in ("/v1/tenants?state=active&state=failed", "/v1/operations?page_size=5&page_size=5"):
+        name = path.partition("?")[2].partition("=")[0]
+        with subtests.test(path):
+            found = problem(await idle_api.client.get(path), 422, "validation_failed")["errors"]
+            assert found == [{"pointer": f"query/{name}", "detail": "may be given once"}]
 
 
 async def test_a_signed_token_that_makes_no_sense_is_400(idle_api: Api) -> None:

@@ -176,6 +176,13 @@ async def _sent_slowly(client: httpx.AsyncClient, parts: list[bytes]) -> Heard:
         return await connection.heard(within=_TIMEOUT + 3)
 
 
+async def _head_leaves_the_connection_usable(fleet: Fleet, _: asyncpg.Connection) -> None:
+    for path in ("/v1/schema", "/v1/tenants/nobody", "/v1/schema"):
+        asked, read = await fleet.client(0).head(path), await fleet.client(0).get(path)
+        assert (asked.status_code, asked.content) == (read.status_code, b"")
+        assert int(asked.headers["content-length"]) == len(read.content)
+
+
 async def _a_trace_goes_from_the_request_to_the_worker_s_log(fleet: Fleet, conn: asyncpg.Connection) -> None:
     parent = f"00-{_TRACE}-00f067aa0ba902b7-01"
     headers = {"traceparent": parent, "X-Request-ID": "traced-1", "Prefer": "wait=20"}
@@ -220,6 +227,7 @@ async def test_the_contract_over_three_processes(
         _who_hangs_up_while_waiting_finds_the_work_done_under_the_key,
         _a_body_of_one_mebibyte_is_read_and_one_byte_more_is_not,
         _who_sends_a_body_slowly_is_told_408_and_cut_off,
+        _head_leaves_the_connection_usable,
         _a_trace_goes_from_the_request_to_the_worker_s_log,
         _the_database_is_clean_and_no_log_has_an_error,
     ):

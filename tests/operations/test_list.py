@@ -140,13 +140,12 @@ async def test_a_page_token_that_was_changed_or_is_of_another_call_is_400(
     [
         ("page_size=-1", 400),
         ("page_size=x", 422),
-        ("page_size=99999999999999999999", 422),
         ("status=odd", 422),
         ("kind=", 422),
         ("order_by=id", 422),
         ("tenant_id=%00", 422),
         ("tenant_id=" + "a" * 37, 422),
-        ("page_token=" + "A" * 2001, 422),
+        ("page_token=" + "A" * 2001, 400),
         ("state=queued", 422),
     ],
 )

@@ -54,6 +54,7 @@ async def test_sizes_of_pages(idle_api: Api, filled: list[dict[str, Any]]) -> No
         (None, 50),
         (0, 50),
         (1_000_000, 500),
+        (10**30, 500),
         (500, 500),
         (501, 500),
         (199, 199),
@@ -121,6 +122,7 @@ async def test_a_token_that_was_altered_or_belongs_elsewhere_is_400(
         "é",
         "=",
         "A" * 2000,
+        "A" * 9000,
         token[:-1],
         token + "A",
         token[1:],
@@ -146,9 +148,9 @@ async def test_a_token_that_was_altered_or_belongs_elsewhere_is_400(
 
 async def test_what_makes_no_sense_is_a_problem(idle_api: Api, subtests: pytest.Subtests) -> None:
     for params, status in (
-        ({"page_size": "-1"}, 400), ({"page_size": "many"}, 422), ({"page_size": "9" * 30}, 422),
+        ({"page_size": "-1"}, 400), ({"page_size": "many"}, 422), ({"page_size": "1.5"}, 422),
         ({"order_by": "tenant_id; DROP"}, 422), ({"state": "ACTIVE"}, 422), ({"tier": "A'"}, 422),
-        ({"q": "ab"}, 422), ({"q": "abc\0"}, 422), ({"q": "x" * 256}, 422), ({"page_token": "x" * 2001}, 422),
+        ({"q": "ab"}, 422), ({"q": "abc\0"}, 422), ({"q": "x" * 256}, 422),
     ):  # fmt: skip
         with subtests.test(str(params)[:60]):
             problem(await idle_api.client.get("/v1/tenants", params=params), status)

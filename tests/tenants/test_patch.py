@@ -86,11 +86,11 @@ async def test_both_media_types_are_taken_and_no_other(
         with subtests.test(kind):
             other = raw.replace("Worldwide", "Elsewhere")
             answer = await idle_api.client.patch(_PATH, content=other, headers={"Content-Type": kind})
-            problem(answer, 422, "validation_failed")
+            problem(answer, 415, "unsupported_media_type")
     with subtests.test("a JSON patch is none"):
         steps = json.dumps([{"op": "replace", "path": "/tenant_name", "value": "Elsewhere"}])
         headers = {"Content-Type": "application/json-patch+json"}
-        problem(await idle_api.client.patch(_PATH, content=steps, headers=headers), 422, "validation_failed")
+        problem(await idle_api.client.patch(_PATH, content=steps, headers=headers), 415, "unsupported_media_type")
     assert await tables.counts(superuser) == before
 
 

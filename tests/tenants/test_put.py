@@ -235,6 +235,31 @@ async def test_a_path_that_names_no_tenant_is_422(
     assert (await counts(superuser), await schemas(superuser)) == before
 
 
+async def test_if_match_is_of_a_tenant_that_is_there_and_as_it_was_read(
+    idle_api: Api, conn: asyncpg.Connection, superuser: asyncpg.Connection, subtests: pytest.Subtests
+) -> None:
+    before = await counts(superuser)
+    for tag in ("*", '"any"'):
+        with subtests.test(f"{tag} of nothing"):
+            problem(await _put(idle_api, If_Match=tag), 412, "precondition_failed")
+    for nonsense in ("any", "", '"a" "b"'):
+        with subtests.test(f"nonsense {nonsense}"):
+            problem(await _put(idle_api, If_Match=nonsense), 400, "invalid_entity_tag")
+    assert await counts(superuser) == before
+    assert (await _put(idle_api)).status_code == 202
+    views = [await idle_api.client.get(_PATH, params={"view": view}) for view in ("basic", "full")]
+    for tag in ("*", *(view.headers["etag"] for view in views)):
+        with subtests.test(f"{tag} matches"):
+            assert (await _put(idle_api, If_Match=tag)).status_code == 202
+        with subtests.test(f"{tag} matches, but it is not new"):
+            problem(await _put(idle_api, If_Match=tag, If_None_Match="*"), 412, "precondition_failed")
+    await conn.execute("UPDATE bf_control.tenant SET billing_contact = 'other', updated_at = now()")
+    for view in views:
+        with subtests.test("changed since"):
+            problem(await _put(idle_api, If_Match=view.headers["etag"]), 412, "precondition_failed")
+            problem(await _put(idle_api, If_Match=f"W/{view.headers['etag']}"), 412, "precondition_failed")
+
+
 async def test_a_body_that_is_no_creation_request_is_refused(
     idle_api: Api, superuser: asyncpg.Connection, subtests: pytest.Subtests
 ) -> None:

@@ -124,6 +124,20 @@ async def test_whatever_sql_may_write_can_be_read(
             assert renamed.status_code == 200, renamed.text
 
 
+async def test_a_number_beyond_what_clients_hold_is_told_as_text(idle_api: Api, conn: asyncpg.Connection) -> None:
+    await make_tenant(conn)
+    digits, fraction = "9" * 5000, "1" + "0" * 400 + ".5"
+    await conn.execute(
+        "UPDATE bf_shared.tenant_config SET usage_limits = $1, budget_features = $2",
+        f'{{"max_budgets": {digits}, "small": -12, "half": 0.5}}',
+        f'{{"a": [-{fraction}, -{digits}]}}',
+    )
+    shown = await _full(idle_api)
+    assert (shown["limits"]["max_budgets"], shown["limits"]["small"], shown["limits"]["half"]) == (digits, -12, 0.5)
+    assert shown["config"]["budget_features"] == {"a": [f"-{fraction}", f"-{digits}"]}
+    assert (await idle_api.client.patch(_PATH, json={"tenant_name": "Renamed"})).status_code == 200
+
+
 async def test_a_view_that_is_none_is_422(idle_api: Api) -> None:
     for view in ("FULL", "", "everything", "full,basic"):
         body = problem(await idle_api.client.get(_PATH, params={"view": view}), 422, "validation_failed")
