@@ -406,7 +406,7 @@ async def test_what_cannot_work_says_what_to_do(
     assert "bf-admin sql upgrade" in offline
     assert "BF_ENABLE_RLS=maybe: true or false" in flag
     assert "DATABASE_URL is not set" in url
-    assert "pip install apg-bf-tenant-admin[alembic]" in missing
+    assert "pip install '/path/to/the/clone of apg-bf-tenant-admin[alembic]'" in missing
     assert await database.schemas() == []
 
 
