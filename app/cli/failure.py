@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from app.errors import AppError, Unavailable
+from app.errors import AppError
 
 
 class Failure(Exception):
@@ -35,16 +35,13 @@ class Failure(Exception):
     def of(cls, error: Exception) -> "Failure":
         if isinstance(error, Failure):
             return error
-        detail = str(error)
-        if isinstance(error, Unavailable) and error.__cause__:
-            detail += f" {error.__cause__}"  # the API keeps this to itself; whoever has the DATABASE_URL may know why
         if isinstance(error, AppError):
-            return cls(detail, code=error.code, title=error.title)
-        return cls(detail)
+            return cls(error.detail, code=error.code, title=error.title)
+        return cls(str(error))
 
     def end(self) -> NoReturn:
         for name, wrong in self.errors.items():
-            typer.echo(f"{name}: {wrong}", err=True)
+            typer.echo(f"bf-admin: {name}: {wrong}", err=True)
         if not self.errors:
             typer.echo(f"bf-admin: {self.detail}", err=True)
         if _json_wanted():

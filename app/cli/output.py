@@ -18,6 +18,9 @@ from app import log
 from app.cli.failure import Failure, usage
 from app.db.pool import Database
 from app.db.pools import ddl_database
+from app.db.translate import NoConnection
+from app.doctor.address import Address
+from app.doctor.connecting import no_connection
 from app.errors import DatabaseError
 from app.schema import service
 from app.schema import upgrade as upgrading
@@ -51,18 +54,31 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 @asynccontextmanager
 async def database(loaded: Settings) -> AsyncIterator[Database]:
-    """A command's connections; a missing privilege is explained with the statement that grants it."""
+    """A command's connections. What failed says where it connects, or the statement that grants what is missing."""
     try:
         opened = ddl_database(loaded, application_name="bf-admin cli")
+        variable = "DATABASE_URL" if loaded.direct_database_url is None else "BF_DIRECT_DATABASE_URL"
+        address = Address.of(variable, loaded.direct_dsn())
     except ValueError as error:
         raise Failure(str(error), exit_code=2, code="usage") from None
-    async with opened:
+    async with _located(address), opened:
         try:
             yield opened
         except DatabaseError as error:
             async with opened.connection() as conn:
                 detail = await service.explain(conn, error, create_roles=loaded.create_roles)
             raise Failure(detail, code=error.code, title=error.title) from error
+
+
+@asynccontextmanager
+async def _located(address: Address) -> AsyncIterator[None]:
+    """The API tells no stranger where its database is; whoever has the URL may know, and why it is not to be had."""
+    try:
+        yield
+    except NoConnection as error:
+        why = no_connection(error, address).reason
+        detail = f"cannot connect as {address} ({address.variable}): {why}. bf-admin doctor says what mends it."
+        raise NoConnection(detail) from error
 
 
 def emit_json(document: object) -> None:

@@ -1,7 +1,9 @@
 """bf-admin up, serve, worker"""
 
 import asyncio
+import errno
 import os
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -32,6 +34,7 @@ def serve(
 ) -> None:
     """Serve HTTP. Jobs are run by `bf-admin worker`, or here with --with-worker."""
     loaded = _with_dsn(settings(service=True))
+    _require_port(host, port)
     _run(_serve(loaded, host=host, port=port, with_worker=with_worker, started=lambda: None))
 
 
@@ -47,6 +50,7 @@ def up(
 ) -> None:
     """Everything in one process on an embedded database: for a first look, and for development."""
     base = settings(service=True)
+    _require_port("127.0.0.1", port, mend='--port (make up ARGS="--port …")')
     directory = (data_dir or _default_data_dir()).resolve()
     with embedded_setup.running(directory, Binaries.packaged()) as database_url:
         key_file = base.bootstrap_admin_key_file or directory / "admin-key"
@@ -120,6 +124,19 @@ def _with_dsn(loaded: Settings) -> Settings:
     except ValueError as error:
         raise Failure(str(error), exit_code=2, code="usage") from None
     return loaded
+
+
+def _require_port(host: str, port: int, *, mend: str = "--port") -> None:
+    """Raises Failure where nothing can listen there: before anything is started, and in our own words."""
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Failure(f"port {port} is in use; choose another with {mend}") from None
+        raise Failure(f"cannot listen on {host} port {port}: {error.strerror}; choose --host and --port") from None
 
 
 def _default_data_dir() -> Path:

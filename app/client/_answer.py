@@ -72,9 +72,10 @@ def _phrase(status: int) -> str:
         return "Unknown status"
 
 
-def no_answer(error: httpx.TransportError) -> ConnectionFailed | ConfigurationError:
+def no_answer(error: httpx.TransportError, base_url: httpx.URL) -> ConnectionFailed | ConfigurationError:
     """What to raise, and not to chain: the frames below hold the Authorization header, and some tools print locals."""
     if isinstance(error, httpx.LocalProtocolError):
         return ConfigurationError(f"This cannot be sent: {error}")
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return ConnectionFailed(text, sent=not isinstance(error, _NEVER_SENT))
+    where = f"{base_url.scheme}://{base_url.netloc.decode()}{base_url.path}"  # without a user and a password
+    return ConnectionFailed(f"{where}: {text}", sent=not isinstance(error, _NEVER_SENT))

@@ -17,6 +17,10 @@ _LIBPQ_ONLY: Final = frozenset(
 _REFUSED_VALUES: Final = {"channel_binding": "require", "gssencmode": "require"}
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SCHEMES: Final = frozenset({"postgresql", "postgres"})
+_ENCODE: Final = (
+    "If the password holds @ / # ? or %, percent-encode it: "
+    "python3 -c 'import urllib.parse,sys;print(urllib.parse.quote(sys.argv[1],\"\"))' PASSWORD"
+)
 
 
 def connect_arguments(dsn: str, *, application_name: str) -> dict[str, Any]:
@@ -26,11 +30,7 @@ def connect_arguments(dsn: str, *, application_name: str) -> dict[str, Any]:
     server. SQLAlchemy's `postgresql+driver://` is taken too. Raises ValueError for any other scheme, for
     what is no port or sslmode, and for a demand (`channel_binding=require`) that asyncpg cannot meet.
     """
-    parts = urlsplit(dsn)
-    scheme = parts.scheme.partition("+")[0]
-    if scheme not in _SCHEMES:
-        raise ValueError("DATABASE_URL must look like postgresql://user:password@host:port/database")
-    _port(parts)
+    parts = split_url(dsn)
     arguments: dict[str, Any] = {"server_settings": {"application_name": application_name}}
     kept = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -48,6 +48,25 @@ def connect_arguments(dsn: str, *, application_name: str) -> dict[str, Any]:
     return arguments
 
 
+def split_url(dsn: str) -> SplitResult:
+    """Raises ValueError, which never holds what might be a password, for what is no URL of PostgreSQL's."""
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:  # its own words may quote the password
+        raise ValueError(f"DATABASE_URL is no URL. {_ENCODE}") from None
+    if parts.scheme.partition("+")[0] not in _SCHEMES:
+        raise ValueError("DATABASE_URL must look like postgresql://user:password@host:port/database")
+    if parts.netloc.count("@") > 1 or ("@" not in parts.netloc and _cut_short(parts)):
+        raise ValueError(f"DATABASE_URL has an @ that does not end the password. {_ENCODE}")
+    _port(parts)
+    return parts
+
+
+def _cut_short(parts: SplitResult) -> bool:
+    """Whether an @ stands behind a / # or ? that must have been the password's."""
+    return ":" in parts.netloc and "@" in parts.path + parts.fragment + parts.query.partition("=")[0]
+
+
 def _port(parts: SplitResult) -> None:
     """Raises ValueError for what is no port; several hosts (libpq: `h1:1,h2:2`) are asyncpg's to read."""
     if "," in parts.netloc:
@@ -55,7 +74,7 @@ def _port(parts: SplitResult) -> None:
     try:
         _ = parts.port
     except ValueError:
-        raise ValueError("the port in DATABASE_URL is not a number from 0 to 65535") from None
+        raise ValueError(f"the port in DATABASE_URL is not a number from 0 to 65535. {_ENCODE}") from None
 
 
 def _seconds(value: str) -> float:

@@ -75,5 +75,9 @@ def while_connecting(error: BaseException) -> AppError | None:
     return no_connection() if unreachable(error) else translate(error)
 
 
-def no_connection() -> Unavailable:
-    return Unavailable("No database connection is to be had at the moment.")
+class NoConnection(Unavailable):
+    """Its cause is the driver's error, which a stranger is not told."""
+
+
+def no_connection() -> NoConnection:
+    return NoConnection("No database connection is to be had.")

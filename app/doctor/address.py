@@ -5,7 +5,9 @@ import re
 import shlex
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
+
+from app.db.connect import split_url
 
 _HOST = re.compile(r"(\[[^]]*\]|[^:]*)(?::(\d*))?")
 
@@ -24,7 +26,8 @@ class Address:
 
     @classmethod
     def of(cls, variable: str, dsn: str) -> Self:
-        parts = urlsplit(dsn)
+        """Raises ValueError as split_url() does."""
+        parts = split_url(dsn)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         credentials, _, places = parts.netloc.rpartition("@")
         hosts = [match.groups("") for match in map(_HOST.match, (places or query.get("host", "")).split(",")) if match]

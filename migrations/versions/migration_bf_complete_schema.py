@@ -2,7 +2,7 @@
 
 Works where it is, and copied into the versions folder of a project that has apg-bf-tenant-admin installed:
 
-    pip install 'apg-bf-tenant-admin[alembic]'
+    pip install '/path/to/the/clone[alembic]'      # or its git URL: it is on no package index
     alembic upgrade bf001_complete_2025
     alembic -x confirm=DATABASE downgrade base     # destroys all tenants
 
@@ -269,7 +269,7 @@ def _find() -> tuple[Path, Path]:
         files = (code / "script.py", code / "downgrade_sql.py", migrations / "control", migrations / "down")
         if all(file.exists() for file in files):
             return code, migrations
-    raise CommandError(f"{revision} finds no SQL to run: pip install {_DISTRIBUTION}[alembic]")
+    raise CommandError(f"{revision} finds no SQL to run: pip install '/path/to/the/clone of {_DISTRIBUTION}[alembic]'")
 
 
 def _places() -> Iterator[tuple[Path, Path]]:

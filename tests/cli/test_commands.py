@@ -172,6 +172,7 @@ async def test_wrong_variables_are_named(dsn: str, subtests: pytest.Subtests) ->
             with subtests.test(f"{name}={value[:9]} {arguments[0]}"):
                 finished = await command(*arguments, env=environment(dsn, **{name: value}))
                 assert _good(finished, code=code) == ""
+                assert finished.stderr.startswith("bf-admin: ")
                 assert name in finished.stderr
                 assert password not in finished.stderr
 
@@ -189,6 +190,44 @@ async def test_wrong_database_urls_are_told_without_their_password(dsn: str, sub
             assert _good(finished, code=code) == ""
             assert finished.stderr.strip()
             assert secret not in finished.stderr
+
+
+async def test_a_password_to_be_encoded_is_told_with_the_line_that_does_it(subtests: pytest.Subtests) -> None:
+    """Wherever the character cuts the URL, and also where what is left of the password would be a port."""
+    before, after = secrets.token_hex(8), secrets.token_hex(8)
+    for password in (
+        f"{before}/{after}", f"{before}#{after}", f"{before}?{after}", f"{before}@{after}", f"{before}[{after}",
+        f"12/{after}", f"12#{after}", f"12?{after}", f"1/2?{after}", f"{before},{after}/{after}",
+        f"{before}\N{ACCOUNT OF}{after}",
+    ):  # fmt: skip
+        for arguments in (["list-tenants"], ["doctor"]):
+            with subtests.test(f"{arguments[0]} {password.replace(before, 'B').replace(after, 'A')}"):
+                env = {"DATABASE_URL": f"postgresql://u:{password}@127.0.0.1:5432/d"}
+                finished = await command(*arguments, env=env)
+                assert _good(finished, code=2) == ""
+                assert "percent-encode it: python3 -c" in finished.stderr
+                assert before not in finished.stderr
+                assert after not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://127.0.0.1:1/d?user=me@host", "postgresql://me%40host:p%2Fq@127.0.0.1:1/d"]
+)
+async def test_an_at_sign_that_cuts_nothing_is_taken(url: str) -> None:
+    finished = await command("list-tenants", env=environment(url))
+    assert "encode" not in finished.stderr
+    _good(finished, code=1)
+
+
+async def test_a_wrong_password_names_the_role_the_database_and_the_variable(dsn: str) -> None:
+    place = dsn.partition("@")[2]
+    wrong = f"postgresql://bf_migrator:wrong@{place}"
+    where = f"cannot connect as bf_migrator at {place.replace('/', ', database ')}"
+    for variables, variable in (({}, "DATABASE_URL"), ({"BF_DIRECT_DATABASE_URL": wrong}, "BF_DIRECT_DATABASE_URL")):
+        finished = await command("upgrade", env={"DATABASE_URL": wrong, **variables})
+        _good(finished, code=1)
+        assert finished.stderr.startswith(f"bf-admin: {where} ({variable}): password authentication failed")
+        assert "bf-admin doctor says what mends it" in finished.stderr
 
 
 async def test_keys_are_made_listed_and_revoked(dsn: str, tmp_path: Path) -> None:

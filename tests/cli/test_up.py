@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.support.command import command
 from tests.support.processes import environment, free_port
 
 _PAGE, _KEY = re.compile(r"page +(http://\S+)"), re.compile(r"admin key +(bfk_\S+)")
@@ -65,3 +67,18 @@ async def test_up_prints_the_page_and_a_key_that_stays_and_stops_its_database(tm
     assert keys[0] == keys[1]
     for secret in ("admin-key", "database-url"):
         assert stat.S_IMODE(os.stat(tmp_path / "data" / secret).st_mode) == 0o600  # noqa: PTH116
+
+
+async def test_a_port_in_use_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        finished = await command("up", "--data-dir", str(tmp_path / "data"), "--port", str(port), env={})
+        told = f"bf-admin: port {port} is in use; choose another with --port"
+        assert (finished.code, finished.stderr) == (1, f'{told} (make up ARGS="--port …")\n')
+        assert not (tmp_path / "data").exists()
+        env = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d"}
+        for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 -- taken too, then
+            finished = await command("serve", "--host", host, "--port", str(port), env=env)
+            assert (finished.code, finished.stderr) == (1, f"{told}\n")
+        finished = await command("serve", "--host", "192.0.2.1", env=env)
+        assert (finished.code, "cannot listen on 192.0.2.1 port 8080: " in finished.stderr) == (1, True)

@@ -1,5 +1,6 @@
 """How answers are read: newer services, proxies, strangers; and what is never shown."""
 
+import re
 import secrets
 import traceback
 from types import FrameType
@@ -20,6 +21,7 @@ from app.client import (
 )
 from tests.client.conftest import Connect
 from tests.client.support import Scripted, answer, broken_line, operation, refusal, tenant
+from tests.support.ports import free_port
 
 
 async def test_what_a_newer_service_adds_does_not_hurt_and_is_kept(connect: Connect, script: Scripted) -> None:
@@ -132,6 +134,13 @@ async def test_the_key_is_in_no_repr_and_no_error(connect: Connect, script: Scri
                 await calling.tenants.create("acme_corp", "ACME")
             assert key not in _shown(caught.value) + repr(calling) + repr(caught.value) + str(caught.value)
     assert script.seen[0].headers["authorization"] == f"Bearer {key}"
+
+
+async def test_no_answer_names_where_none_came_from(connect: Connect) -> None:
+    client = connect(f"http://me:secret@127.0.0.1:{free_port()}/under", api_key="bfk_test.key", retry_for=0)
+    with pytest.raises(ConnectionFailed) as caught:
+        await client.tenants.get("acme")
+    assert re.match(r"http://127\.0\.0\.1:\d+/under/?: ConnectError", str(caught.value))
 
 
 @pytest.mark.parametrize("flavour", [AsyncClient, Client])

@@ -12,9 +12,9 @@ from tests.support.processes import environment, run
 _GUIDE = Path(__file__).parents[2] / "docs/client.md"
 # What each one's output begins with.
 _SAID = (
-    ["bf_acme_corp active"],
+    ["bf_client_corp active"],
     ["pass"],
-    ["acme_eu", "acme_corp"],
+    ["client_eu", "client_corp"],
     [],
     ["1 queued 0", "2 running 1", "3 succeeded 1", "operation_finished"],
     ["pass"],

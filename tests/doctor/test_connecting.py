@@ -157,7 +157,8 @@ async def test_the_password_is_never_told(admin: asyncpg.Connection, cluster: Cl
             f"postgresql://127.0.0.1:1/d?user=u&password={secret}",
         ):
             for arguments in (["doctor"], ["doctor", "--json"]):
-                finished = await command(*arguments, env=environment(url, BF_LOG_LEVEL="DEBUG"))
+                env = {**environment("", BF_LOG_LEVEL="DEBUG"), "DATABASE_URL": url}
+                finished = await command(*arguments, env=env)
                 assert finished.code in {0, 1}, finished
                 assert secret not in finished.stdout + finished.stderr
 

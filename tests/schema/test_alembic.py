@@ -15,6 +15,7 @@ import pytest
 
 from app.schema import script
 from tests.support.cluster import Cluster, client_program
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 REVISION = ROOT / "migrations" / "versions" / "migration_bf_complete_schema.py"
@@ -405,5 +406,38 @@ async def test_what_cannot_work_says_what_to_do(
     assert "bf-admin sql upgrade" in offline
     assert "BF_ENABLE_RLS=maybe: true or false" in flag
     assert "DATABASE_URL is not set" in url
-    assert "pip install apg-bf-tenant-admin[alembic]" in missing
+    assert "pip install '/path/to/the/clone of apg-bf-tenant-admin[alembic]'" in missing
     assert await database.schemas() == []
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_no_connection_and_no_right_on_public_are_one_line(
+    database: Database, ours: Project, tmp_path: Path, driver: str
+) -> None:
+    """The URL is in a file here, as a secret of a container is."""
+    await database.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC, bf_migrator")
+    (tmp_path / "url").write_text(database.url(driver) + "\n")
+    closed = f"postgresql+{driver}://u:hidden@127.0.0.1:{free_port()}/d"
+    refused, unreached = await asyncio.gather(
+        ours.using(DATABASE_URL="", DATABASE_URL_FILE=str(tmp_path / "url")).alembic("upgrade", "head", fails=True),
+        ours.using(BF_DIRECT_DATABASE_URL=closed).alembic("upgrade", "head", fails=True),
+    )
+    assert "permission denied for schema public: GRANT CREATE ON SCHEMA public TO bf_migrator;" in refused
+    assert "Cannot connect: " in unreached
+    assert "bf-admin doctor" in unreached
+    assert "Traceback" not in refused + unreached
+    assert "hidden" not in unreached
+    assert await database.schemas() == []
+
+
+async def test_a_url_file_that_cannot_be_read_is_named(ours: Project, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    without = ours.using(DATABASE_URL="")
+    told, twice = await asyncio.gather(
+        without.using(BF_DIRECT_DATABASE_URL_FILE=missing).alembic("upgrade", "head", fails=True),
+        ours.using(DATABASE_URL_FILE=missing).alembic("upgrade", "head", fails=True),
+    )
+    assert "BF_DIRECT_DATABASE_URL_FILE: " in told
+    assert missing in told
+    assert "DATABASE_URL and DATABASE_URL_FILE are both set" in twice
+    assert "Traceback" not in told + twice

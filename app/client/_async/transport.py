@@ -62,7 +62,7 @@ class Transport:
                 timeout=httpx.Timeout(self.times.timeout, read=self.times.timeout + wait),
             )
         except httpx.TransportError as error:
-            raise no_answer(error) from None
+            raise no_answer(error, self.http.base_url) from None
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[httpx.Response]:
@@ -76,7 +76,7 @@ class Transport:
                     raise api_error(response)
                 yield response
         except httpx.TransportError as error:
-            raise no_answer(error) from None
+            raise no_answer(error, self.http.base_url) from None
 
     def _limit(self, call: Call) -> Deadline:
         retry = Deadline.after(self.times.retry_for)
