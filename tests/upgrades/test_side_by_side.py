@@ -2,7 +2,7 @@
 
 The older release is the one before this one, taken from the git history, and this one itself, beside one to come.
 A source distribution, and a repository's very first release, have no earlier one to run: there the first half is
-skipped, and says so. A clone that was cut short (`--depth`) fails instead, since the history is elsewhere.
+skipped, and says so; the same in a clone that was cut short (`--depth`).
 """
 
 import asyncio
@@ -41,7 +41,7 @@ def older(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         return releases.THIS
     found = releases.before(tmp_path_factory.mktemp("before"))
     if found is None:
-        pytest.skip("no earlier release: there is no git history, or it starts with this one")
+        pytest.skip("no earlier release in this history; where it was cut short: git fetch --unshallow")
     return found
 
 
