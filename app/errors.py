@@ -7,7 +7,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
-    """One invalid value: `pointer` is a JSON pointer into the body, or `query/NAME`, `header/NAME`."""
+    """One invalid value: `pointer` is a JSON pointer into the body, or `query/NAME`, `path/NAME`, `header/NAME`."""
 
     pointer: str
     detail: str

@@ -6,8 +6,9 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from app.db.readiness import Readiness
+from app.health import ready
 from app.http.auth import Public
+from app.http.dependencies import HttpServices
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,9 +41,11 @@ dt {{ font-weight: 600; }} dd {{ margin: 0 0 .75rem; }}
 
 @router.get("/", dependencies=[Public])
 async def status_page(request: Request) -> HTMLResponse:
-    """Says whether this process serves; tells nobody about tenants."""
-    readiness: Readiness = request.app.state.services.readiness
-    status = "Ready" if readiness.ready else "Not ready yet; the log says what for"
+    """Says whether this process serves, by the checks of /readyz; tells nobody about tenants."""
+    services: HttpServices = request.app.state.services
+    found = await ready.of_process(services.readiness, services.database)
+    failed = ", ".join(f"{name} ({check.reason})" for name, check in found.checks.items() if check.status == "fail")
+    status = f"Not ready: {failed}; the log says more" if failed else "Ready"
     page = _PAGE.format(version=escape(request.app.version), status=escape(status))
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
     return HTMLResponse(page, headers=headers)

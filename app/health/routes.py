@@ -2,12 +2,10 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.db.pool import Database
-from app.db.readiness import Readiness
-from app.errors import AppError
-from app.health import queries
-from app.health.schemas import Check, Health
+from app.health import ready
+from app.health.schemas import Health
 from app.http.auth import Public
+from app.http.dependencies import HttpServices
 
 router = APIRouter(tags=["health"])
 
@@ -26,20 +24,9 @@ async def livez() -> Health:
 )
 async def readyz(request: Request, response: Response) -> Health:
     """Ready: its own schema is in place, and the database answers."""
-    readiness: Readiness = request.app.state.services.readiness
-    checks = {"startup": Check(status="pass") if readiness.ready else Check(status="fail", reason="starting")}
-    checks["database"] = await _database(request.app.state.services.database)
-    failed = any(check.status == "fail" for check in checks.values())
-    if failed:
+    services: HttpServices = request.app.state.services
+    found = await ready.of_process(services.readiness, services.database)
+    if found.status == "fail":
         response.status_code = 503
         response.headers["Retry-After"] = "2"
-    return Health(status="fail" if failed else "pass", checks=checks)
-
-
-async def _database(database: Database) -> Check:
-    try:
-        async with database.connection() as conn:
-            installed = await queries.installed(conn)
-            return Check(status="pass") if installed else Check(status="fail", reason="schema_not_installed")
-    except AppError as error:
-        return Check(status="fail", reason=error.code)
+    return found

@@ -32,7 +32,10 @@ class Actor:
 
 
 class RequireRole:
-    """A dependency that answers 401 to strangers and 403 to callers without the role."""
+    """A dependency that answers 401 to strangers and 403 to callers without the role.
+
+    A key for one tenant has its role where the path names that tenant, and nowhere else.
+    """
 
     def __init__(self, role: Role) -> None:
         self.role: Final = role
@@ -47,8 +50,15 @@ class RequireRole:
         if not actor.role.includes(self.role):
             raise Denied(f"This call needs the role {self.role}; the key's is {actor.role}.")
         if actor.tenant_id is not None:
-            raise Denied(f"The key is for tenant {actor.tenant_id} alone; this call is not.")
+            _require_own(actor.tenant_id, request.path_params.get("tenant_id"))
         return actor
+
+
+def _require_own(tenant_id: str, asked: str | None) -> None:
+    if asked is None:
+        raise Denied(f"The key is for tenant {tenant_id} alone; this call is not about one tenant.")
+    if asked != tenant_id:
+        raise Denied(f"The key is for tenant {tenant_id} alone; this call is about another.")
 
 
 async def public() -> None:

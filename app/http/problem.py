@@ -1,5 +1,6 @@
 """application/problem+json (RFC 9457), and the one table from errors to statuses."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,13 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from app import errors
-from app.errors import AppError
+from app.errors import AppError, FieldError
 from app.http.head import has_head
 from app.http.ids import request_id_of
 from app.log import logger
 
 _log = logger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
+# The patterns of ids, tiers and features.
+_WORD: Final = re.compile(r"\^\[a-z]\[a-z0-9_]\{([0-9]+),([0-9]+)}\$")
 
 STATUS: Final[Mapping[type[AppError], int]] = {
     errors.BadRequest: 400,
@@ -35,6 +38,11 @@ STATUS: Final[Mapping[type[AppError], int]] = {
     errors.Unavailable: 503,
     errors.Transient: 503,
 }
+
+
+class MalformedJson(errors.BadRequest):
+    code = "malformed_json"
+    title = "Malformed JSON"
 
 
 class ProblemResponse(JSONResponse):
@@ -139,22 +147,34 @@ def out_of_time(request: Request, *, reading: bool) -> ProblemResponse:
 async def _validation_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 -- registered for this type only
     found = error.errors()
-    unreadable = any(e["type"] == "json_invalid" for e in found)
-    return problem(
-        request,
-        status=400 if unreadable else 422,
-        code="malformed_json" if unreadable else "validation_failed",
-        title="Malformed JSON" if unreadable else "Validation failed",
-        detail="The body is not valid JSON." if unreadable else "The request is not valid; see errors.",
-        errors=[{"pointer": _pointer(e["loc"]), "detail": str(e["msg"]).removeprefix("Value error, ")} for e in found],
-    )
+    for e in found:
+        if e["type"] == "json_invalid":
+            return _of(request, _malformed(e["loc"][-1], e["ctx"]["error"]), 400)
+    faults = [FieldError(pointer=_pointer(e["loc"]), detail=_in_words(e)) for e in found]
+    return _of(request, errors.Invalid("The request is not valid; see errors.", errors=faults), 422)
+
+
+def _malformed(position: int, reason: str) -> AppError:
+    return MalformedJson(f"The body is not valid JSON, at character {position + 1}: {reason}.")
+
+
+def _in_words(error: Mapping[str, Any]) -> str:
+    """pydantic's own, but for what only says how a value is checked."""
+    if error["type"] == "extra_forbidden":
+        return "is not allowed here"
+    if error["type"] == "string_pattern_mismatch":
+        word = _WORD.fullmatch(error["ctx"]["pattern"])
+        if word is None:
+            return "is not written as it must be"
+        return f"must have {int(word[1]) + 1} to {int(word[2]) + 1} of a-z, 0-9 and _, a letter first"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _pointer(location: Sequence[int | str]) -> str:
     """FastAPI's location as a JSON pointer (RFC 6901) into the body, or `query/NAME` and the like."""
     place, *path = location
     parts = [str(part).replace("~", "~0").replace("/", "~1") for part in path]
-    pointer = "/" + "/".join(parts) if place == "body" else "/".join([str(place), *parts])
+    pointer = "".join(f"/{part}" for part in parts) if place == "body" else "/".join([str(place), *parts])
     # A member's name may hold half a surrogate pair, which no answer can.
     return pointer.encode(errors="replace").decode()
 

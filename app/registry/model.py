@@ -62,7 +62,7 @@ class TenantRequest:
 def tenant_id(value: str) -> TenantId:
     """Raises ValueError, saying why, unless `value` may be the id of a tenant."""
     if _TENANT_ID.fullmatch(value) is None:
-        raise ValueError("must have 2 to 36 characters of a-z, 0-9 and _, and start with a letter")
+        raise ValueError("must have 2 to 36 of a-z, 0-9 and _, a letter first")
     if value in _RESERVED or value.startswith(_RESERVED_PREFIXES):
         raise ValueError("is reserved")
     return TenantId(value)

@@ -48,7 +48,7 @@ def _plain_json(value: JsonValue) -> JsonValue:
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]
 NewTenantId = Annotated[
     str,
-    StringConstraints(min_length=2, max_length=36, pattern=r"^[a-z][a-z0-9_]{1,35}$"),
+    StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,35}$"),
     AfterValidator(_tenant_id),
 ]
 BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]

@@ -15,6 +15,7 @@ from app.http.auth import UndeclaredRoleError
 from app.main import create_app
 from app.settings import Settings
 from tests.support.api import Api
+from tests.support.data import make_tenant
 from tests.support.problems import problem
 
 # The contract's column "role". A route that is not here has not been thought about.
@@ -42,9 +43,11 @@ _HEADS = {("HEAD", path): role for (method, path), role in _ROLES.items() if met
 _INCLUDES = {Role.ADMIN: {Role.ADMIN, Role.OPERATOR, Role.VIEWER}, Role.OPERATOR: {Role.OPERATOR, Role.VIEWER}}
 
 
-async def _call(api: Api, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+async def _call(
+    api: Api, method: str, path: str, headers: dict[str, str], *, tenant_id: str = "acme_corp"
+) -> httpx.Response:
     """Without the client's own key."""
-    path = path.format(tenant_id="acme_corp", operation_id=uuid4())
+    path = path.format(tenant_id=tenant_id, operation_id=uuid4())
     content = b"{}" if method in {"POST", "PUT", "PATCH"} else None
     transport = httpx.ASGITransport(api.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as stranger:
@@ -76,6 +79,30 @@ async def test_every_route_lets_in_the_roles_of_the_contract_and_no_other(
                     assert response.status_code not in {401, 403, 405}, response.text
                 else:
                     _refused(response, 403, "forbidden")
+
+
+async def test_a_key_for_one_tenant_has_its_role_on_that_tenant_s_paths_alone(
+    idle_api: Api, conn: asyncpg.Connection, subtests: pytest.Subtests
+) -> None:
+    await make_tenant(conn, "own_one")
+    await make_tenant(conn, "foreign")
+    keys = {role: await idle_api.key(role, tenant_id="own_one") for role in Role}
+    for (method, path), needed in (_ROLES | _HEADS).items():
+        named = "{tenant_id}" in path
+        for role, key in keys.items():
+            for tenant_id in ("own_one", "foreign", "own_onee", "OWN_ONE"):
+                with subtests.test(f"{role} {method} {path} {tenant_id}"):
+                    headers = {"Authorization": f"Bearer {key}"}
+                    response = await _call(idle_api, method, path, headers, tenant_id=tenant_id)
+                    has_role = needed is not None and needed in _INCLUDES.get(role, {role})
+                    if needed is None or (has_role and named and tenant_id == "own_one"):
+                        assert response.status_code not in {401, 403, 405}, response.text
+                        continue
+                    _refused(response, 403, "forbidden")
+                    if has_role and method != "HEAD":
+                        assert ("about another" if named else "not about one tenant") in response.json()["detail"]
+                if not named:
+                    break
 
 
 async def test_a_stranger_is_401_on_every_route_that_is_not_public(idle_api: Api, subtests: pytest.Subtests) -> None:

@@ -229,8 +229,10 @@ async def test_with_every_connection_busy_the_answer_is_503_within_two_seconds(s
             assert live.status_code == 200
             ready = await api.client.get("/readyz")
             assert (ready.status_code, ready.json()["checks"]["database"]["status"]) == (503, "fail")
+            assert "Not ready: database (unavailable)" in (await api.client.get("/")).text
         assert (await api.client.get("/v1/tenants")).status_code == 200
         assert (await api.client.get("/readyz")).status_code == 200
+        assert '<dd role="status">Ready</dd>' in (await api.client.get("/")).text
 
 
 async def test_the_schema_is_told_and_brought_up_to_date(

@@ -5,7 +5,6 @@ from uuid import uuid4
 
 import pytest
 
-from app.apikeys.model import Role
 from app.http.pagination import PageTokens
 from tests.support.api import Api
 from tests.support.problems import problem
@@ -39,12 +38,6 @@ async def test_a_signed_token_that_makes_no_sense_is_400(idle_api: Api) -> None:
         token = PageTokens.of("").issue(operations, position)
         answer = await idle_api.client.get(f"/v1/operations?order_by=created_at&page_token={token}")
         problem(answer, 400, "invalid_page_token")
-
-
-async def test_a_key_for_one_tenant_reaches_nothing_else(idle_api: Api) -> None:
-    key = await idle_api.key(Role.ADMIN, tenant_id="acme")
-    answer = await idle_api.client.get("/v1/tenants", headers={"Authorization": f"Bearer {key}"})
-    problem(answer, 403, "forbidden")
 
 
 async def test_upgrades_asked_for_at_once_are_one(idle_api: Api) -> None:

@@ -210,13 +210,40 @@ async def test_a_wrong_member_is_422_and_named(idle_api: Api, subtests: pytest.S
 
 
 @pytest.mark.usefixtures("nothing_created")
+async def test_what_is_told_of_a_fault_is_for_people(idle_api: Api, subtests: pytest.Subtests) -> None:
+    word = "must have {} to {} of a-z, 0-9 and _, a letter first"
+    for body, detail in (
+        ({**_GOOD, "tenant_id": "a"}, word.format(2, 36)),
+        ({**_GOOD, "tenant_id": "a" * 37}, word.format(2, 36)),
+        ({**_GOOD, "tenant_id": "A-B"}, word.format(2, 36)),
+        ({**_GOOD, "tenant_id": "pg_x"}, "is reserved"),
+        ({**_GOOD, "subscription_tier": "Gold!"}, word.format(1, 20)),
+        ({**_GOOD, "features_enabled": ["1x"]}, word.format(1, 63)),
+        ({**_GOOD, "config": {"default_currency": "usd"}}, "is not written as it must be"),
+        ({**_GOOD, "state": "active"}, "is not allowed here"),
+    ):
+        with subtests.test(str(body)[:60]):
+            errors = problem(await _post(idle_api, body), 422, "validation_failed")["errors"]
+            assert [error["detail"] for error in errors] == [detail]
+
+
+@pytest.mark.usefixtures("nothing_created")
 async def test_a_body_that_is_no_object_is_422(idle_api: Api, subtests: pytest.Subtests) -> None:
     for raw in (b"", b"null", b"[]", b'"acme"', b"1", b"true"):
         with subtests.test(raw.decode()):
             response = await idle_api.client.post(
                 "/v1/tenants", content=raw, headers={"Content-Type": "application/json"}
             )
-            problem(response, 422, "validation_failed")
+            assert {e["pointer"] for e in problem(response, 422, "validation_failed")["errors"]} == {""}
+
+
+@pytest.mark.usefixtures("nothing_created")
+async def test_malformed_json_is_told_where(idle_api: Api) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await idle_api.client.post("/v1/tenants", content=b'{"a" 1}', headers=headers)
+    told = problem(answer, 400, "malformed_json")
+    assert told["detail"] == "The body is not valid JSON, at character 6: Expecting ':' delimiter."
+    assert "errors" not in told
 
 
 @pytest.mark.usefixtures("nothing_created")

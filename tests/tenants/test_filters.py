@@ -163,13 +163,13 @@ async def test_a_token_of_another_list_is_400(
 
 async def test_sizes_of_a_page(idle_api: Api, conn: asyncpg.Connection, subtests: pytest.Subtests) -> None:
     await conn.execute(_FILL, 700)
-    for asked, size in ((None, 50), ("0", 50), ("1", 1), ("500", 500), ("501", 500), ("2147483647", 500)):
+    for asked, size in ((None, 50), ("0", 50), ("1", 1), ("500", 500), ("501", 500), ("2147483648", 500)):
         with subtests.test(str(asked)):
             assert len((await _page(idle_api, page_size=asked))["items"]) == size
     for path in ("/v1/tenants", "/v1/operations"):
         for asked, status, code in (
             ("-1", 400, "invalid_page_size"), ("-2147483648", 400, "invalid_page_size"),
-            ("2147483648", 422, "validation_failed"), ("many", 422, "validation_failed"),
+            ("many", 422, "validation_failed"),
             ("1.5", 422, "validation_failed"), ("", 422, "validation_failed"), ("0x10", 422, "validation_failed"),
         ):  # fmt: skip
             with subtests.test(f"{path} {asked}"):
