@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -17,6 +17,10 @@ def _identifier(value: str) -> str:
     if value.startswith("pg_"):
         raise ValueError("names that start with pg_ are PostgreSQL's own")
     return value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
 
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
@@ -89,7 +93,7 @@ class Settings(BaseSettings):
     create_roles: bool = True
     insert_default_data: bool = True
     enable_rls: bool = True
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
     api_key_pepper: SecretStr = SecretStr("")
     bootstrap_admin_key_file: Path | None = None

@@ -8,10 +8,12 @@ import typer
 from app.cli.failure import Failure
 from app.cli.output import Json, emit_json, run, settings
 from app.doctor import service
-from app.doctor.model import Finding, Report, Status
+from app.doctor.model import Finding, Look, Report, Status
 from app.settings import Settings
 
 _COLOURS: Final = {Status.FAIL: "red", Status.WARN: "yellow", Status.NOT_CHECKED: "magenta", Status.PASS: "green"}
+
+_CONNECTIONS: Final = frozenset({"connection", "application_connection"})
 
 
 def register(cli: typer.Typer) -> None:
@@ -60,12 +62,29 @@ def _show(report: Report) -> None:
             _explain(finding, " " * (width + 15))
     counts = Counter(finding.status for finding in report.checks.values())
     typer.echo(", ".join(f"{counts[status]} {status.replace('_', ' ')}" for status in _COLOURS if counts[status]))
-    if any(finding.mend for finding in report.checks.values()):
-        typer.echo("SQL is for a superuser, in this database; the other lines are for a shell.", err=True)
+    if told := _how(report):
+        typer.echo(told, err=True)
+
+
+def _how(report: Report) -> str:
+    """For whom the lines are. Where there is no connection, SQL cannot be meant for this database."""
+    lines = {name: finding.mend for name, finding in report.checks.items()}
+    here = any(_is_sql(line) for name in lines.keys() - _CONNECTIONS for line in lines[name])
+    there = any(_is_sql(line) for name in lines.keys() & _CONNECTIONS for line in lines[name])
+    if not here and not there:
+        return ""
+    shell = any(not _is_sql(line) for shown in lines.values() for line in shown)
+    where = "this database" if here else "database postgres of that server"
+    return f"SQL is for a superuser, in {where}{'; the other lines are for a shell' if shell else ''}."
+
+
+def _is_sql(line: str) -> bool:
+    return line.endswith(";")
 
 
 def _explain(finding: Finding, indent: str) -> None:
     if finding.reason:
         typer.echo(f"{indent}{finding.reason}")
     for line in finding.mend:
-        typer.echo(f"{indent}{typer.style('mend', bold=True)}  {line}")
+        label = "look" if isinstance(line, Look) else "mend"
+        typer.echo(f"{indent}{typer.style(label, bold=True)}  {line}")

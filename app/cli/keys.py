@@ -12,9 +12,15 @@ from app.apikeys.service import Keys, NewKey
 from app.cli.output import Json, database, emit_json, run, settings, table
 from app.registry import service as registry
 from app.schema import files, startup
+from app.schema import queries as installation
+from app.schema.service import SchemaNotInstalled
 from app.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True)
+_ROLES = (
+    "What it may do: admin all, operator all but downgrades, viewer reads. "
+    "auditor, reader and metrics are for calls that later releases bring, and open nothing yet."
+)
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -28,7 +34,7 @@ def _duration(text: str) -> timedelta:
 @cli.command("create")
 def create(
     name: Annotated[str, typer.Option(help="What the key is for.")],
-    role: Annotated[Role, typer.Option(help="What it may do.")],
+    role: Annotated[Role, typer.Option(help=_ROLES)],
     tenant: Annotated[str | None, typer.Option(help="The only tenant it may see.")] = None,
     expires: Annotated[
         timedelta | None,
@@ -75,6 +81,9 @@ def _cell(value: object) -> str:
 
 async def _every(loaded: Settings) -> list[ApiKey]:
     async with database(loaded) as db:
+        async with db.connection() as conn:
+            if not await installation.installed(conn):
+                raise SchemaNotInstalled("Install the schema first: bf-admin upgrade.")
         await startup.prepare(db, files.migrations(), files.target(loaded))
         async with db.connection() as conn:
             return await queries.every(conn)

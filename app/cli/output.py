@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -82,7 +83,7 @@ async def _located(address: Address) -> AsyncIterator[None]:
 
 
 def emit_json(document: object) -> None:
-    typer.echo(json.dumps(document, indent=2, default=str))
+    typer.echo(json.dumps(document, indent=2, default=to_jsonable_python))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -60,6 +60,8 @@ def downgrade(
     if not confirm_destroy:
         if as_json:
             emit_json(_plan_document(plan))
+        if not plan.installed:
+            return
         typer.echo("Nothing was dropped. To destroy all of this: bf-admin downgrade --confirm-destroy", err=True)
         raise typer.Exit(2)
     outcome = run(_downgrade(loaded))

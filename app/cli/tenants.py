@@ -12,7 +12,6 @@ from app.cli.failure import usage
 from app.cli.output import Json, database, emit_json, run, settings, table
 from app.errors import AppError
 from app.operations import queries as operations
-from app.operations.service import Origin, Steps
 from app.registry import service as registry
 from app.registry.model import Tenant, TenantRequest
 from app.registry.service import TenantFilter
@@ -20,9 +19,8 @@ from app.schema import files
 from app.schema import service as schema
 from app.schema.expected import ExpectedTenants
 from app.settings import Settings
-from app.tenants import service
-from app.tenants.schemas import TenantIn, TenantOut
 
+# What making and showing tenants needs (pgqueuer, the schemas) takes a third of a second to load: it is imported there.
 _PAGE = 500
 
 
@@ -38,6 +36,8 @@ def create_tenant(
     as_json: Json = False,
 ) -> None:
     """Create a tenant, or repair one that failed. It is whole when this returns, or not there at all."""
+    from app.tenants.schemas import TenantOut
+
     loaded = settings()
     request = _request(tenant_id, tenant_name, created_by)
     tenant = run(_create(loaded, request))
@@ -48,6 +48,8 @@ def create_tenant(
 
 
 def _request(tenant_id: str, tenant_name: str, created_by: str | None) -> TenantRequest:
+    from app.tenants.schemas import TenantIn
+
     body: dict[str, Any] = {"tenant_id": tenant_id, "tenant_name": tenant_name}
     if created_by is not None:
         body["created_by"] = created_by
@@ -70,6 +72,9 @@ def _user() -> str:
 
 async def _create(loaded: Settings, request: TenantRequest) -> Tenant:
     """The same rows as over REST, in one transaction that needs no worker."""
+    from app.operations.service import Origin, Steps
+    from app.tenants import service
+
     async with database(loaded) as db:
         expected = ExpectedTenants(db, files.migrations())
         async with db.connection() as conn:
@@ -91,6 +96,8 @@ def list_tenants(as_json: Json = False) -> None:
     """List all tenants that are not deleted."""
     tenants = run(_list(settings()))
     if as_json:
+        from app.tenants.schemas import TenantOut
+
         emit_json({"items": [TenantOut.of(tenant).model_dump(mode="json") for tenant in tenants]})
         return
     if not tenants:

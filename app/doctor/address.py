@@ -8,6 +8,7 @@ from typing import Self
 from urllib.parse import parse_qs, quote, unquote
 
 from app.db.connect import split_url
+from app.doctor.model import Look
 
 _HOST = re.compile(r"(\[[^]]*\]|[^:]*)(?::(\d*))?")
 
@@ -81,10 +82,10 @@ class Address:
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return f'export {variable}="${{{self.variable}/@{self.places}/@{place}}}"'
 
-    def is_ready(self) -> str:
+    def is_ready(self) -> Look:
         """The shell line that asks whether a server answers there."""
         host, port = self.hosts[0]
-        return f"pg_isready -h {shlex.quote(host or '/var/run/postgresql')} -p {port}"
+        return Look(f"pg_isready -h {shlex.quote(host or '/var/run/postgresql')} -p {port}")
 
 
 def _is_local(host: str) -> bool:

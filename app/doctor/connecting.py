@@ -12,12 +12,12 @@ import ssl
 from typing import Final
 
 from app.doctor.address import Address
-from app.doctor.model import Finding, failed
+from app.doctor.model import Finding, Look, failed
 from app.errors import AppError
 from app.schema.script import quote_ident
 
 _CLIENT: Final = re.compile(r'"([0-9a-fA-F.:]+)"')
-_WHO: Final = "SELECT usename, application_name, count(*) FROM pg_stat_activity GROUP BY 1, 2 ORDER BY 3 DESC;"
+_WHO: Final = Look("SELECT usename, application_name, count(*) FROM pg_stat_activity GROUP BY 1, 2 ORDER BY 3 DESC;")
 ENCRYPT: Final = ("ALTER SYSTEM SET ssl = on;", "SELECT pg_reload_conf();")
 
 
@@ -35,7 +35,7 @@ def no_connection(error: AppError, address: Address) -> Finding:
 def _unreached(cause: BaseException, address: Address) -> tuple[str, ...]:
     """No server said anything."""
     if isinstance(cause, socket.gaierror):
-        lines = (f"getent hosts {shlex.quote(host)}" for host, _ in address.hosts)
+        lines = (Look(f"getent hosts {shlex.quote(host)}") for host, _ in address.hosts)
         return f"DNS does not know the host ({cause.strerror}): correct its name in {address.variable}", *lines
     if isinstance(cause, TimeoutError):
         return "nothing answered in time: a firewall, or another host", address.is_ready()

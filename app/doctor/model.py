@@ -12,9 +12,18 @@ class Status(StrEnum):
     NOT_CHECKED = "not_checked"
 
 
+class Look(str):
+    """A line that changes nothing, and shows whoever runs it where the fault is."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """`mend` holds SQL, for a superuser in the same database, or lines for a shell; nothing where all is well."""
+    """`mend` holds SQL, for a superuser in the same database, or lines for a shell; nothing where all is well.
+
+    Where nobody can say what mends it, lines that Look show what to mend.
+    """
 
     status: Status
     observed: str

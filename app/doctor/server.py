@@ -6,7 +6,7 @@ from typing import Final
 from app.doctor import queries
 from app.doctor.address import Address
 from app.doctor.connecting import ENCRYPT
-from app.doctor.model import Finding, failed, not_checked, passed, warned
+from app.doctor.model import Finding, Look, failed, not_checked, passed, warned
 from app.doctor.pooler import Pooling
 from app.doctor.queries import Place
 from app.doctor.subject import Subject
@@ -78,7 +78,7 @@ async def pg_stat_statements(subject: Subject) -> Finding:
         return warned("not available", why, await _install(subject))
     mend = []
     if not seen["loaded"]:
-        mend += [seen["preload"]] if seen["complete"] else ["SHOW shared_preload_libraries;", seen["preload"]]
+        mend += [seen["preload"]] if seen["complete"] else [Look("SHOW shared_preload_libraries;"), seen["preload"]]
     if not seen["created"]:
         mend.append("CREATE EXTENSION pg_stat_statements;")
     observed = ", ".join(f"{'' if seen[step] else 'not '}{step}" for step in ("loaded", "created"))

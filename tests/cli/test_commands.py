@@ -1,6 +1,7 @@
 """bf-admin: upgrade, downgrade, create-tenant, list-tenants, sql, api-key, openapi, and their exit codes."""
 
 import json
+import re
 import secrets
 from pathlib import Path
 
@@ -33,6 +34,12 @@ async def test_a_database_from_empty_to_empty(empty_dsn: str) -> None:
         "bf-admin upgrade"
         in (await command("create-tenant", "--tenant-id", "ab", "--tenant-name", "A", env=env)).stderr
     )
+
+    finished = await command("api-key", "list", env=env)
+    assert (finished.code, finished.stderr) == (1, "bf-admin: Install the schema first: bf-admin upgrade.\n")
+    for arguments in (["downgrade"], ["downgrade", "--json"]):
+        nothing = await command(*arguments, env=env)
+        assert ("bf_" not in _good(nothing), nothing.stderr) == (True, "")
 
     first = json.loads(_good(await command("upgrade", "--json", env=env)))
     assert first["applied"]
@@ -177,6 +184,10 @@ async def test_wrong_variables_are_named(dsn: str, subtests: pytest.Subtests) ->
                 assert password not in finished.stderr
 
 
+async def test_a_log_level_is_taken_in_any_case(dsn: str) -> None:
+    _good(await command("list-tenants", env=environment(dsn, BF_LOG_LEVEL="warning")))
+
+
 async def test_wrong_database_urls_are_told_without_their_password(dsn: str, subtests: pytest.Subtests) -> None:
     secret = secrets.token_hex(8)
     rest = dsn.partition("@")[2]
@@ -247,7 +258,8 @@ async def test_keys_are_made_listed_and_revoked(dsn: str, tmp_path: Path) -> Non
         ("ci", "operator", None),
         ("monitor", "viewer", None),
     ]
-    assert listed[0]["expires_at"] is not None
+    for time in (listed[0]["created_at"], listed[0]["expires_at"]):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", time)
     table = _good(await command("api-key", "list", env=env))
     assert made["key"].partition(".")[2] not in table + json.dumps(listed)
     settings = settings_for(dsn, bootstrap_admin_key_file=tmp_path / "admin-key")

@@ -78,6 +78,13 @@ async def test_the_version() -> None:
     assert (finished.code, finished.stdout) == (0, f"bf-admin {version('apg-bf-tenant-admin')}\n")
 
 
+async def test_a_command_loads_neither_the_queue_nor_the_web_framework_for_nothing() -> None:
+    """Each takes a quarter of a second and more."""
+    loaded = "import sys, app.cli; print(sorted({'pgqueuer', 'fastapi', 'uvicorn'} & sys.modules.keys()))"
+    finished = await run(sys.executable, "-c", loaded, env=environment(""))
+    assert (finished.code, finished.stdout) == (0, "[]\n"), finished
+
+
 async def test_bash_completes(tmp_path: Path) -> None:
     env = environment("")
     env["PATH"] = f"{_BF_ADMIN.parent}:{env['PATH']}"

@@ -19,7 +19,7 @@ async def _set(own: Cluster, statement: str) -> None:
 @pytest.mark.parametrize(("each", "status"), [(10, "warn"), (2, "fail")])
 async def test_a_lock_table_for_too_few(own: Cluster, each: int, status: str) -> None:
     """Ten a transaction is the least that PostgreSQL takes: for less, there are fewer connections."""
-    env = environment(await own.create_database())
+    env = environment(await own.create_database(), BF_WORKER_CONCURRENCY="4")
     await _set(own, f"ALTER SYSTEM SET max_connections = {100 * each // 10 + 10}")
     await _set(own, "ALTER SYSTEM SET max_locks_per_transaction = 10")
     finding = await check("lock_table", env, status)
@@ -31,7 +31,7 @@ async def test_a_lock_table_for_too_few(own: Cluster, each: int, status: str) ->
 async def test_too_few_connections(own: Cluster) -> None:
     env = {**environment(await own.create_database()), "BF_DB_POOL_MAX": "100"}
     finding = await check("connections", env, "warn")
-    assert "up to 119" in finding["observed"]
+    assert "up to 110" in finding["observed"]
     await _set(own, finding["mend"])
     await check("connections", env, "pass")
     await _set(own, "ALTER SYSTEM RESET ALL")

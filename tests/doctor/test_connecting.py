@@ -41,6 +41,9 @@ async def test_a_server_that_is_down(own: Cluster) -> None:
         text = await command("doctor", env=env)
         assert text.code == 1
         assert "there is no connection: pooler, server_version" in text.stdout
+        assert "look  pg_isready" in text.stdout
+        assert "mend" not in text.stdout
+        assert text.stderr == ""
     finally:
         own.start_again()
     assert (await run(*checks["connection"]["mend"].split(), env=env)).code == 0
@@ -67,6 +70,8 @@ async def test_a_wrong_password(admin: asyncpg.Connection, cluster: Cluster) -> 
         await admin.execute(f"ALTER ROLE {name} PASSWORD 'another'")
         finding = await check("connection", environment(dsn), "fail")
         assert name in finding["mend"]
+        told = (await command("doctor", env=environment(dsn))).stderr
+        assert told == "SQL is for a superuser, in database postgres of that server.\n"
         await admin.execute(finding["mend"].replace("<the password in DATABASE_URL>", password))
         await check("connection", environment(dsn), "pass")
 

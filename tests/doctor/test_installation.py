@@ -5,9 +5,11 @@ import pytest
 
 from app.doctor.model import Status
 from app.doctor.server import judge_version
+from app.doctor.tools import installing
 from tests.doctor.support import bf_admin, check, examine, mended, shell
 from tests.support.cluster import Cluster, binaries_under_test
 from tests.support.data import make_tenant
+from tests.support.processes import run
 
 
 async def test_an_empty_database_wants_the_upgrade(empty: dict[str, str]) -> None:
@@ -109,17 +111,30 @@ async def test_query_statistics_are_recommended(admin: asyncpg.Connection, empty
 
 
 async def test_pg_dump(empty: dict[str, str], tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> None:
-    """The mend is a package of Debian's: what it installs is here the one that came with the server."""
+    """Where there is no apt that knows the version, the mend is the pg_dump of the embedded package."""
     nothing, old = tmp_path_factory.mktemp("nothing"), tmp_path_factory.mktemp("old")
     # An older release's, which no machine has only for this; all that is asked of it is its version.
     (old / "pg_dump").write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 12.22 (Debian 12.22-1.pgdg)'\n")
     (old / "pg_dump").chmod(0o755)
     major = (await examine(empty))["server_version"]["observed"].split()[1].partition(".")[0]
-    assert (await check("pg_dump", {**empty, "PATH": str(nothing)}, "warn"))["observed"] == "not on PATH"
+    without = {**empty, "PATH": str(nothing)}
+    finding = await check("pg_dump", without, "warn")
+    assert finding["observed"] == "not on PATH"
+    path = shell(finding["mend"], empty)["PATH"].partition(":")[0]
+    await check("pg_dump", {**without, "PATH": path}, "pass")
+    install = f"apt-get install postgresql-client-{major}"
+    known = (await run("apt-cache", "show", install.split()[-1], env=empty)).code == 0
     finding = await check("pg_dump", {**empty, "PATH": f"{old}:{empty['PATH']}"}, "warn")
-    assert finding["mend"] == f"apt-get install postgresql-client-{major}"
+    assert (finding["mend"] == install) == known
+    assert (path in finding["mend"]) != known
     there = f"{binaries_under_test().bin_dir}:{old}:{empty['PATH']}"
     await check("pg_dump", {**empty, "PATH": there}, "pass")
+
+
+async def test_a_pg_dump_that_neither_apt_nor_the_package_has_is_of_the_pgdg() -> None:
+    *repository, install = await installing(99)
+    assert repository[-1].startswith("/usr/share/postgresql-common/pgdg/apt.postgresql.org.sh")
+    assert install == "apt-get install postgresql-client-99"
 
 
 def test_a_server_before_13_is_too_old() -> None:
