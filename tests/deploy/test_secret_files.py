@@ -86,7 +86,7 @@ async def test_a_secret_given_twice_is_a_usage_error_that_shows_neither(tmp_path
 
 async def test_every_wrong_file_is_named_at_once(tmp_path: Path) -> None:
     finished = await command("list-tenants", env={f"{name}_FILE": str(tmp_path / "missing") for name in _SECRETS})
-    assert [line.partition(":")[0] for line in finished.stderr.splitlines()] == [f"{name}_FILE" for name in _SECRETS]
+    assert [line.split(": ")[1] for line in finished.stderr.splitlines()] == [f"{name}_FILE" for name in _SECRETS]
 
 
 async def test_commands_connect_with_a_url_from_a_file(dsn: str, tmp_path: Path) -> None:
