@@ -26,7 +26,7 @@ def modules() -> Iterator[ModuleType]:
 
 def texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
-        yield value
+        yield str(value)
     elif isinstance(value, dict):
         for held in value.values():
             yield from texts(held)
