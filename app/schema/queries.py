@@ -57,7 +57,11 @@ SELECT schema_name, created_at::text AS created_at, schema_version IS NOT NULL A
 _FORGET_CONFIG = """
 SELECT format('DELETE FROM %I.tenant_config WHERE tenant_id = $1', bf_control.setting_of('shared_schema'))
 """
-_FORGET_TENANT = "DELETE FROM bf_control.tenant WHERE tenant_id = $1"
+# Its keys end with it: the next tenant of that id is another's.
+_FORGET_TENANT = """
+WITH ended AS (UPDATE bf_control.api_key SET revoked_at = now() WHERE tenant_id = $1 AND revoked_at IS NULL)
+DELETE FROM bf_control.tenant WHERE tenant_id = $1
+"""
 _LOCK_REGISTRY = "LOCK TABLE bf_control.tenant IN ACCESS EXCLUSIVE MODE"
 _ANY_TENANT = "SELECT EXISTS (SELECT FROM bf_control.tenant)"
 # Whatever has expired goes with it.

@@ -5,6 +5,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from app.apikeys.model import Role
 from app.db.pool import Database
 from app.operations import queries, service
 from app.operations.executor import Work
@@ -90,3 +91,16 @@ async def test_another_tenant_of_the_same_id_is_not_the_one_that_was_confirmed(
     answer = await idle_api.client.post(_PATH, json={"confirmation": plan["confirmation"]})
     problem(answer, 409, "confirmation_invalid")
     assert "bf_acme" in await schemas(conn)
+
+
+async def test_a_key_for_one_tenant_ends_with_it(api: Api, conn: asyncpg.Connection) -> None:
+    """The next tenant of that id may be another customer's."""
+    await make_tenant(conn, "acme")
+    headers = {"Authorization": f"Bearer {await api.key(Role.VIEWER, tenant_id='acme')}"}
+    assert (await api.client.get("/v1/tenants/acme", headers=headers)).status_code == 200
+    token = (await api.client.post(_PATH)).json()["confirmation"]
+    gone = await api.client.post(_PATH, json={"confirmation": token}, headers={"Prefer": "wait=20"})
+    assert gone.status_code == 200, gone.text
+    assert (await api.client.post("/v1/schema/upgrade", headers={"Prefer": "wait=20"})).status_code == 200
+    assert (await api.provision("acme")).status_code == 201
+    problem(await api.client.get("/v1/tenants/acme", headers=headers), 401, "unauthenticated")
