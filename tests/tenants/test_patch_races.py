@@ -101,7 +101,7 @@ async def test_beside_updates_in_sql_there_is_no_deadlock_and_no_failure(
     """An UPDATE locks tenant_config, then the registry by its trigger; PATCH must lock in the same order. A deadlock
     would be a 503 here, or an error of one of the two UPDATEs.
     """
-    other = await asyncpg.connect(settings.dsn())
+    other = await asyncpg.connect(settings.direct_dsn())
     try:
         for number in range(_ROUNDS):
             answers = await asyncio.gather(

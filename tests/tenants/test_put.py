@@ -58,7 +58,7 @@ async def test_the_first_is_201_and_the_same_again_200_whatever_the_tenant_is_ca
     renamed = await _put(api, {"tenant_name": "ACME Worldwide", "subscription_tier": "premium"})
     assert problem(renamed, 409, "tenant_request_differs")["state"] == "suspended"
     assert await conn.fetchval("SELECT count(*) FROM bf_control.operation") == 1
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_post_and_put_are_the_same_request(api: Api) -> None:
@@ -149,7 +149,7 @@ async def test_a_failed_tenant_is_repaired_by_the_same_request_alone(
     assert repaired.headers["operation-location"] != failed.headers["operation-location"]
     assert (repaired.json()["state"], repaired.json()["error"]) == ("active", None)
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_many_that_repair_at_once_are_one_operation(
@@ -199,7 +199,7 @@ async def test_thirty_at_once_are_one_tenant(api: Api, conn: asyncpg.Connection,
     assert (await ended(api.client, operations.pop()))["status"] == "succeeded"
     assert await conn.fetchval("SELECT count(*) FROM bf_control.operation") == 1
     await oracle.settled(conn)
-    await oracle.assert_clean(settings.dsn())
+    await oracle.assert_clean(settings.direct_dsn())
 
 
 async def test_different_requests_at_once_let_one_through(idle_api: Api, conn: asyncpg.Connection) -> None:
