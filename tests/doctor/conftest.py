@@ -5,8 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
+from tests.support import pooling
 from tests.support.cluster import Cluster
 from tests.support.processes import environment
+
+
+@pytest.fixture(autouse=True)
+def _straight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands between doctor and its server is the subject here: each test says so itself."""
+    monkeypatch.setattr(pooling, "_poolers", {})
 
 
 @pytest.fixture
