@@ -7,7 +7,7 @@ from app.doctor.model import Status
 from app.doctor.server import judge_version
 from app.doctor.tools import installing
 from tests.doctor.support import bf_admin, check, examine, mended, shell
-from tests.support.cluster import Cluster, binaries_under_test
+from tests.support.cluster import Cluster
 from tests.support.data import make_tenant
 from tests.support.processes import run
 
@@ -127,8 +127,7 @@ async def test_pg_dump(empty: dict[str, str], tmp_path_factory: pytest.TempPathF
     finding = await check("pg_dump", {**empty, "PATH": f"{old}:{empty['PATH']}"}, "warn")
     assert (finding["mend"] == install) == known
     assert (path in finding["mend"]) != known
-    there = f"{binaries_under_test().bin_dir}:{old}:{empty['PATH']}"
-    await check("pg_dump", {**empty, "PATH": there}, "pass")
+    await check("pg_dump", {**empty, "PATH": f"{path}:{old}:{empty['PATH']}"}, "pass")
 
 
 async def test_a_pg_dump_that_neither_apt_nor_the_package_has_is_of_the_pgdg() -> None:

@@ -39,8 +39,9 @@ def _installations() -> Iterator[Binaries]:
 
 
 def _knows_tls(binaries: Binaries) -> bool:
+    """Builds that come without pg_config, as npm's do, come without TLS."""
     asked = [binaries.bin_dir / "pg_config", "--configure"]
-    return "openssl" in subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    return asked[0].exists() and "openssl" in subprocess.run(asked, check=True, capture_output=True, text=True).stdout
 
 
 def _certify(own: Cluster) -> Path:
