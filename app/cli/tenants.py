@@ -72,7 +72,8 @@ def _user() -> str:
 
 async def _create(loaded: Settings, request: TenantRequest) -> Tenant:
     """The same rows as over REST, in one transaction that needs no worker."""
-    from app.operations.service import Origin, Steps
+    from app.audit.model import Origin
+    from app.operations.service import Steps
     from app.tenants import service
 
     async with database(loaded) as db:

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from fastapi import Depends, Request
 
+from app.audit.model import Origin
 from app.db.pool import Connection, Database
 from app.errors import AppError
 from app.http.auth import Actor
@@ -14,7 +15,6 @@ from app.http.idempotency import Answer, IdempotentCall, replayed, with_headers
 from app.log import logger
 from app.operations.model import Operation, Status
 from app.operations.schemas import OperationOut
-from app.operations.service import Origin
 from app.operations.waiter import Waiter
 
 _log = logger(__name__)

@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
+from app.audit.model import Origin
+
 
 class Status(StrEnum):
     QUEUED = "queued"
@@ -71,6 +73,11 @@ class Operation:
     traceparent: str | None
     cancel_requested: bool
     retry_of: UUID | None
+
+    @property
+    def origin(self) -> Origin:
+        """Without the address it came from, which the audit row of its acceptance has."""
+        return Origin(actor=self.actor, request_id=self.request_id, traceparent=self.traceparent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

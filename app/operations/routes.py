@@ -161,12 +161,10 @@ async def cancel_operation(asked: Annotated[Asked, Depends(_asked)]) -> JSONResp
         operation = await rules.cancel(conn, asked.operation_id, asked.rules)
         await audit.record(
             conn,
-            actor=asked.actor.id,
+            origin_of(asked.actor),
             action="operation.cancel",
             target=f"operation/{operation.id}",
             outcome="accepted",
-            request_id=asked.actor.request_id,
-            source_address=asked.actor.source_address,
         )
         if operation.status.terminal:
             return await _finished(conn, operation)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import UUID
 
+from app.audit.model import Origin
 from app.audit.queries import Outcome
 from app.db.pool import Connection
 from app.errors import Conflict, Problem
 from app.operations import queries, service
 from app.operations.model import Operation, Status
-from app.operations.service import CancelRequested, Origin
+from app.operations.service import CancelRequested
 
 
 class OperationFinished(Conflict):

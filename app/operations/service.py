@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from app.audit.model import Origin
 from app.db.pool import Connection
 from app.errors import AppError, NotFound
 from app.jobs import queue
@@ -36,16 +37,6 @@ class CancelRequested(AppError):
 
     def __init__(self) -> None:
         super().__init__("It was cancelled on request.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Who asked for an operation, and in which request."""
-
-    actor: str
-    request_id: str | None = None
-    traceparent: str | None = None
-    source_address: str | None = None
 
 
 @dataclass(slots=True)

@@ -6,13 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from app.audit import service as audit
+from app.audit.model import Origin
 from app.db.pool import Connection, Database
 from app.errors import AppError, Problem
 from app.operations import service as operations
 from app.operations.executor import Reporter, Work
 from app.operations.model import Operation, Progress, Status
 from app.operations.rules import OUTCOMES, Rules
-from app.operations.service import Origin
 from app.schema import downgrade, requests, upgrade
 from app.schema.expected import ExpectedTenants
 from app.schema.script import Migration, Target
@@ -90,13 +90,7 @@ async def _ended(conn: Connection, operation: Operation, status: Status, problem
 
 async def _record(conn: Connection, operation: Operation, status: Status, after: dict[str, Any]) -> None:
     await audit.record(
-        conn,
-        actor=operation.actor,
-        action=operation.kind,
-        target="schema",
-        outcome=OUTCOMES[status],
-        request_id=operation.request_id,
-        after=after,
+        conn, operation.origin, action=operation.kind, target="schema", outcome=OUTCOMES[status], after=after
     )
 
 

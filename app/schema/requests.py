@@ -3,11 +3,11 @@
 from uuid import UUID
 
 from app.audit import service as audit
+from app.audit.model import Origin
 from app.db.pool import Connection
 from app.operations import queries as operation_queries
 from app.operations import service as operations
 from app.operations.model import Kind, Operation
-from app.operations.service import Origin
 from app.schema import confirmation, downgrade
 from app.schema.downgrade import DowngradeBlocked, Plan
 from app.schema.service import SchemaBusy
@@ -61,12 +61,4 @@ async def _require_none(conn: Connection, kind: Kind) -> None:
 
 
 async def _accepted(conn: Connection, operation: Operation, origin: Origin) -> None:
-    await audit.record(
-        conn,
-        actor=origin.actor,
-        action=operation.kind,
-        target="schema",
-        outcome="accepted",
-        request_id=origin.request_id,
-        source_address=origin.source_address,
-    )
+    await audit.record(conn, origin, action=operation.kind, target="schema", outcome="accepted")

@@ -4,11 +4,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.audit import service as audit
+from app.audit.model import Origin
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, Transient
 from app.operations import service as operations
 from app.operations.model import Operation
-from app.operations.service import Origin
 from app.registry import queries as registry
 from app.registry import service as registry_service
 from app.registry.model import State, Tenant, TenantRequest
@@ -95,12 +95,10 @@ async def change(conn: Connection, tenant: Tenant, changes: dict[str, Any], *, o
     await registry.change(conn, tenant.tenant_id, changes, actor=origin.actor)
     await audit.record(
         conn,
-        actor=origin.actor,
+        origin,
         action="tenant.change",
         target=f"tenant/{tenant.tenant_id}",
         outcome="succeeded",
-        request_id=origin.request_id,
-        source_address=origin.source_address,
         before=before,
         after=changes,
     )

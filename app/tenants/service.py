@@ -3,12 +3,13 @@
 from uuid import UUID
 
 from app.audit import service as audit
+from app.audit.model import Origin
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, Problem
 from app.operations import service as operations
 from app.operations.model import Claim, Kind, Operation, Status
 from app.operations.rules import OUTCOMES
-from app.operations.service import Origin, Steps
+from app.operations.service import Steps
 from app.registry import queries as registry
 from app.registry import service as registry_service
 from app.registry.model import State, Tenant, TenantId, TenantRequest
@@ -70,12 +71,10 @@ async def request_provisioning(
 async def _accepted(conn: Connection, tenant_id: TenantId, tenant_name: str, tier: str, origin: Origin) -> None:
     await audit.record(
         conn,
-        actor=origin.actor,
+        origin,
         action="tenant.create",
         target=f"tenant/{tenant_id}",
         outcome="accepted",
-        request_id=origin.request_id,
-        source_address=origin.source_address,
         after={"tenant_name": tenant_name, "subscription_tier": tier},
     )
 
@@ -177,11 +176,10 @@ async def provision(
     )
     await audit.record(
         conn,
-        actor=claim.operation.actor,
+        claim.operation.origin,
         action="tenant.create",
         target=f"tenant/{tenant.tenant_id}",
         outcome="succeeded",
-        request_id=claim.operation.request_id,
         after={"state": tenant.state, "schema_version": version},
     )
     return tenant
@@ -193,10 +191,9 @@ async def provisioning_ended(conn: Connection, operation: Operation, status: Sta
     await registry.fail(conn, tenant_id, problem.as_json())
     await audit.record(
         conn,
-        actor=operation.actor,
+        operation.origin,
         action="tenant.create",
         target=f"tenant/{tenant_id}",
         outcome=OUTCOMES[status],
-        request_id=operation.request_id,
         after=problem.as_json(),
     )

@@ -7,10 +7,11 @@ import asyncpg
 import httpx
 import pytest
 
+from app.audit.model import Origin
 from app.db.pool import Database
 from app.operations import queries, service
 from app.operations.model import Claim, Kind, Status
-from app.operations.service import ClaimLost, Origin, Steps
+from app.operations.service import ClaimLost, Steps
 from app.schema.expected import ExpectedTenants
 from app.schema.script import Target
 from app.settings import Settings

@@ -6,11 +6,12 @@ import asyncpg
 import pytest
 
 from app.apikeys.model import Role
+from app.audit.model import Origin
 from app.db.pool import Database
 from app.operations import queries, service
 from app.operations.executor import Work
 from app.operations.model import Claim, Kind, Status
-from app.operations.service import ClaimLost, Origin, Steps
+from app.operations.service import ClaimLost, Steps
 from app.schema.expected import ExpectedTenants
 from app.schema.handlers import DowngradeHandler
 from app.schema.script import Target
