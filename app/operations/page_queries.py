@@ -1,12 +1,13 @@
 """SQL of lists of operations, and of what was seen of one."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
 from app.db.pool import Connection
-from app.operations.model import Event, Operation, Progress, Status
-from app.operations.queries import operation_of, step_of
+from app.operations.model import Event, Operation, Status
+from app.operations.queries import operation_of, progress_of, step_of
 
 OrderBy = Literal["created_at", "-created_at"]
 
@@ -34,8 +35,9 @@ _LIST: Final[dict[OrderBy, str]] = {
     ),
 }
 _EVENTS = """
-SELECT o.id, o.kind, o.tenant_id, o.created_at, o.parameters, o.actor, o.request_id, o.traceparent,
-       o.retry_of, e.seq, e.event, e.document
+SELECT o.id, o.kind, o.tenant_id, o.status, o.created_at, o.started_at, o.finished_at, o.attempts, o.parameters,
+       o.progress, o.steps, o.result, o.error, o.actor, o.request_id, o.traceparent, o.cancel_requested_at, o.retry_of,
+       e.seq, e.event, e.document
   FROM bf_control.operation o
   JOIN bf_control.operation_event e ON e.operation_id = o.id AND e.seq > $2
  WHERE o.id = $1 ORDER BY e.seq LIMIT $3
@@ -73,26 +75,17 @@ async def newest_event(conn: Connection, operation_id: UUID) -> int:
 
 def _as_it_was(row: Any) -> Operation:
     then = row["document"]
-    progress = then["progress"]
-    return Operation(
-        id=UUID(str(row["id"])),
-        kind=row["kind"],
-        tenant_id=row["tenant_id"],
+    return replace(
+        operation_of(row),
         status=Status(then["status"]),
-        created_at=row["created_at"],
         started_at=_time(then["started_at"]),
         finished_at=_time(then["finished_at"]),
         attempts=then["attempts"],
-        parameters=row["parameters"],
-        progress=None if progress is None else Progress(done=progress["done"], total=progress["total"]),
+        progress=progress_of(then["progress"]),
         steps=tuple(step_of(step) for step in then["steps"]),
         result=then["result"],
         error=then["error"],
-        actor=row["actor"],
-        request_id=row["request_id"],
-        traceparent=row["traceparent"],
         cancel_requested=then["cancel_requested"],
-        retry_of=None if row["retry_of"] is None else UUID(str(row["retry_of"])),
     )
 
 

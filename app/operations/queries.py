@@ -229,7 +229,7 @@ def operation_of(row: Record) -> Operation:
         finished_at=row["finished_at"],
         attempts=row["attempts"],
         parameters=row["parameters"],
-        progress=_progress(row["progress"]),
+        progress=progress_of(row["progress"]),
         steps=tuple(step_of(step) for step in row["steps"]),
         result=row["result"],
         error=row["error"],
@@ -241,7 +241,7 @@ def operation_of(row: Record) -> Operation:
     )
 
 
-def _progress(document: dict[str, Any] | None) -> Progress | None:
+def progress_of(document: dict[str, Any] | None) -> Progress | None:
     return None if document is None else Progress(done=document["done"], total=document["total"])
 
 
