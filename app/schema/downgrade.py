@@ -6,8 +6,9 @@ before anything is dropped, and stops PostgreSQL itself should it appear meanwhi
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from app.db.pool import Connection, Database
 from app.db.retry import retrying
@@ -24,6 +25,10 @@ class DowngradeBlocked(Conflict):
     title = "Something that is not ours stands in the way"
 
 
+# Id, schema, time of creation, and whether it was built; as JSON in the operation that confirms it.
+Identity: TypeAlias = tuple[str, str, str, bool]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantLoss:
     """`size` is in bytes, indexes and TOAST included; `built` says whether there is a schema."""
@@ -35,9 +40,9 @@ class TenantLoss:
     built: bool
 
     @property
-    def identity(self) -> list[str | bool]:
+    def identity(self) -> Identity:
         """Another one where the tenant was built since, or is another tenant of the same id."""
-        return [self.tenant_id, self.schema_name, self.created_at, self.built]
+        return self.tenant_id, self.schema_name, self.created_at, self.built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +115,7 @@ async def run(
     database: Database,
     target: Target,
     *,
-    confirmed: Sequence[list[str | bool]] | None = None,
+    confirmed: Set[Identity] | None = None,
     keep_control: bool = False,
     guard: Callable[[Connection], Awaitable[None]] = _nobody_else,
     progress: Callable[[Progress], None] = _ignore,
@@ -158,7 +163,7 @@ async def _drop_tenant(
         if found is None:  # whoever else runs a downgrade was first
             return
         schema_name, _, built = found
-        if [tenant.tenant_id, *found] != tenant.identity:
+        if (tenant.tenant_id, *found) != tenant.identity:
             raise DowngradeBlocked(f"Tenant {tenant.tenant_id} is not as the plan said: make a new one.")
         if built:  # else a schema of that name would be somebody else's
             await _execute(conn, script.drop_tenant(down, schema_name))

@@ -60,7 +60,7 @@ class DowngradeHandler:
 
     async def run(self, work: Work) -> None:
         claim = work.claim
-        confirmed = claim.operation.parameters["tenants"]
+        confirmed = frozenset(tuple(identity) for identity in claim.operation.parameters["tenants"])
         report = Reporter(database=self.database, work=work)
 
         async def guard(conn: Connection) -> None:

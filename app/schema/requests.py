@@ -20,10 +20,10 @@ async def request_upgrade(
 
     A retry is always a new one: it raises SchemaBusy during an upgrade too.
     """
-    if retry_of is not None:
-        await _require_none(conn, Kind.SCHEMA_UPGRADE)
     running = await operation_queries.unfinished(conn, Kind.SCHEMA_UPGRADE)
     if running is not None:
+        if retry_of is not None:
+            raise _busy(running)
         return running
     await _require_none(conn, Kind.SCHEMA_DOWNGRADE)
     operation = await operations.request(conn, operation_id, Kind.SCHEMA_UPGRADE, origin=origin, retry_of=retry_of)
@@ -57,7 +57,13 @@ async def request_downgrade(
 async def _require_none(conn: Connection, kind: Kind) -> None:
     running = await operation_queries.unfinished(conn, kind)
     if running is not None:
-        raise SchemaBusy(f"A {kind} is {running.status}; wait for its end.", operation=f"/v1/operations/{running.id}")
+        raise _busy(running)
+
+
+def _busy(running: Operation) -> SchemaBusy:
+    return SchemaBusy(
+        f"A {running.kind} is {running.status}; wait for its end.", operation=f"/v1/operations/{running.id}"
+    )
 
 
 async def _accepted(conn: Connection, operation: Operation, origin: Origin) -> None:
