@@ -23,6 +23,10 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+# Where name, tier, configuration, features, limits and integrations may be changed.
+CHANGEABLE: Final = frozenset({State.ACTIVE, State.SUSPENDED})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
     """`schema_version` is None until there is a schema; `error` is a problem (RFC 9457) while failed."""

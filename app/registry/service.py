@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from app.db.pool import Connection
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.registry import model, queries
-from app.registry.model import State, Tenant, TenantId
+from app.registry.model import CHANGEABLE, State, Tenant, TenantId
 from app.registry.queries import OrderBy
 
 
@@ -15,6 +15,11 @@ class TenantNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("There is no such tenant.")
+
+
+class TenantStateForbids(Conflict):
+    code = "tenant_state_forbids"
+    title = "The tenant's state does not allow this"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,18 @@ async def require(conn: Connection, tenant_id: str, *, lock: bool = False) -> Te
     if tenant is None:
         raise TenantNotFound
     return tenant
+
+
+def require_changeable(tenant: Tenant) -> None:
+    """Of what belongs to a tenant that is there and in nobody's way. Raises TenantStateForbids, with the states that
+    allow it.
+    """
+    if tenant.state not in CHANGEABLE:
+        raise TenantStateForbids(
+            f"Tenant {tenant.tenant_id} is {tenant.state}; it can be changed while active or suspended.",
+            state=tenant.state,
+            allowed_states=sorted(CHANGEABLE),
+        )
 
 
 async def find(conn: Connection, tenant_id: str) -> Tenant | None:

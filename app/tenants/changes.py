@@ -5,6 +5,7 @@ from uuid import UUID
 
 from app.audit import service as audit
 from app.audit.model import Origin
+from app.catalog import service as catalog
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, Transient
 from app.operations import service as operations
@@ -17,17 +18,11 @@ from app.tenants.service import TenantBeingProvisioned, TenantExists
 
 # Of a PUT that meets others at the same tenant.
 _TRIES: Final = 5
-_CHANGEABLE: Final = frozenset({State.ACTIVE, State.SUSPENDED})
 
 
 class TenantRequestDiffers(Conflict):
     code = "tenant_request_differs"
     title = "The tenant was created by another request"
-
-
-class TenantNotChangeable(Conflict):
-    code = "tenant_state_forbids"
-    title = "The tenant's state does not allow this"
 
 
 async def put(
@@ -75,23 +70,20 @@ async def _found(conn: Connection, request: TenantRequest) -> tuple[Operation | 
 async def change(conn: Connection, tenant: Tenant, changes: dict[str, Any], *, origin: Origin) -> Tenant:
     """Sets tenant_name, subscription_tier and billing_contact, in the caller's transaction; `tenant` is locked.
 
-    Raises TenantNotChangeable with the states that allow it, and Invalid for what looks like credentials.
+    Raises TenantStateForbids, and Invalid for an unknown tier or what looks like credentials.
     """
-    if tenant.state not in _CHANGEABLE:
-        raise TenantNotChangeable(
-            f"Tenant {tenant.tenant_id} is {tenant.state}; it can be changed while active or suspended.",
-            state=tenant.state,
-            allowed_states=sorted(_CHANGEABLE),
-        )
+    registry_service.require_changeable(tenant)
     before = {name: getattr(tenant, name) for name in changes}
     if before == changes:
         return tenant
-    suspicious = await registry.credentials_in(conn, changes)
-    if suspicious:
-        raise Invalid(
-            "The request is not valid; see errors.",
-            errors=[FieldError(pointer=f"/{name}", detail="must not hold credentials") for name in suspicious],
-        )
+    errors = [
+        FieldError(pointer=f"/{name}", detail="must not hold credentials")
+        for name in await registry.credentials_in(conn, changes)
+    ]
+    if changes.get("subscription_tier", tenant.subscription_tier) != tenant.subscription_tier:
+        errors += await catalog.wrong_tier(conn, changes["subscription_tier"])
+    if errors:
+        raise Invalid("The request is not valid; see errors.", errors=errors)
     await registry.change(conn, tenant.tenant_id, changes, actor=origin.actor)
     await audit.record(
         conn,

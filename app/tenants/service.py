@@ -4,6 +4,7 @@ from uuid import UUID
 
 from app.audit import service as audit
 from app.audit.model import Origin
+from app.catalog import service as catalog
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, Problem
 from app.operations import service as operations
@@ -81,9 +82,15 @@ async def _accepted(conn: Connection, tenant_id: TenantId, tenant_name: str, tie
 
 async def _check_values(conn: Connection, request: TenantRequest) -> None:
     """What only the database knows, before it is too late for a 422."""
-    # A name holds credentials only as part of a URL: most requests have nothing to ask.
-    if not request.config and "://" not in request.tenant_name:
-        return
+    errors = await catalog.wrong_tier(conn, request.subscription_tier)
+    # A name holds credentials only as part of a URL: most requests have nothing more to ask.
+    if request.config or "://" in request.tenant_name:
+        errors += await _wrong_config(conn, request)
+    if errors:
+        raise Invalid("The request is not valid; see errors.", errors=errors)
+
+
+async def _wrong_config(conn: Connection, request: TenantRequest) -> list[FieldError]:
     config = request.config
     known_currency, known_time_zone, credentials = await queries.check_config(
         conn,
@@ -99,8 +106,7 @@ async def _check_values(conn: Connection, request: TenantRequest) -> None:
     own = {"apg_integrations": "/integrations", "tenant_name": "/tenant_name", "billing_contact": "/billing_contact"}
     for column in credentials:
         errors.append(FieldError(pointer=own.get(column, f"/config/{column}"), detail="must not hold credentials"))
-    if errors:
-        raise Invalid("The request is not valid; see errors.", errors=errors)
+    return errors
 
 
 async def _take_up_again(conn: Connection, request: TenantRequest, operation_id: UUID, *, exact: bool) -> None:
