@@ -20,8 +20,9 @@ DROP FUNCTION IF EXISTS
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,
-    bf_control.confirmation, bf_control.tier;
+    bf_control.confirmation, bf_control.tier, bf_control.listed_feature;
 
-DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.is_tenant_id(text);
+DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.is_tenant_id(text),
+    bf_control.list_features(), bf_control.trigrams(text);
 
 DROP SCHEMA IF EXISTS bf_control;
