@@ -14,7 +14,8 @@ OrderBy = Literal["id", "-id", "name", "-name", "created_at", "-created_at"]
 # Every statement has the same parameters, of which the planner forgets those it does not use.
 _FIELDS: Final = """
        tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
-       created_by, created_at, updated_at, last_operation_id, error
+       created_by, created_at, updated_at, last_operation_id, error, state_reason, state_changed_at, state_changed_by,
+       purge_time
   FROM (SELECT t.*
           FROM (SELECT $1::text AS state, $2::text AS tier, $3::text AS feature, $4::integer AS schema_version,
                        $5::text AS words, $6::text AS value, $7::text AS tenant_id, $8::bigint AS size) AS asked
