@@ -1,14 +1,14 @@
 """Tenants on the wire."""
 
-import math
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.config.model import LIMIT_COLUMNS, TenantSettings
-from app.config.schemas import ConfigOut, FeatureOut
+from app.config.schemas import ConfigIn, ConfigOut, FeatureOut
 from app.health.schemas import Health
+from app.http.values import JsonObject, printable
 from app.operations.schemas import ProblemOut
 from app.registry import model
 from app.registry.model import State, Tenant, TenantRequest
@@ -16,34 +16,6 @@ from app.registry.model import State, Tenant, TenantRequest
 
 def _tenant_id(value: str) -> str:
     return model.tenant_id(value)
-
-
-def printable(value: str) -> str:
-    """Raises ValueError for control characters, and for nothing but blanks."""
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError("must not contain control characters")
-    if not value.strip():
-        raise ValueError("must not be blank")
-    return value
-
-
-def _plain_json(value: JsonValue) -> JsonValue:
-    """Not all that JSON can write is text or a number: PostgreSQL's jsonb refuses the rest."""
-    if isinstance(value, str):
-        if "\0" in value:
-            raise ValueError("must not contain NUL")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("must not contain half a surrogate pair")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    if isinstance(value, list):
-        for item in value:
-            _plain_json(item)
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _plain_json(name)
-            _plain_json(item)
-    return value
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
@@ -56,28 +28,6 @@ BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255),
 User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(printable)]
 Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")]
 FeatureName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-JsonObject = dict[Annotated[str, AfterValidator(_plain_json)], Annotated[JsonValue, AfterValidator(_plain_json)]]
-JsonList = list[Annotated[JsonValue, AfterValidator(_plain_json)]]
-
-
-class ConfigIn(BaseModel):
-    """What of the configuration differs from the defaults."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    budget_features: JsonObject | None = None
-    forecast_features: JsonObject | None = None
-    analytics_features: JsonObject | None = None
-    external_systems: JsonObject | None = None
-    fiscal_year_start: date | None = None
-    default_currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] | None = None
-    time_zone: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]{1,50}$")] | None = None
-    department_hierarchy: JsonObject | None = None
-    cost_centers: JsonList | None = None
-    approval_workflows: JsonObject | None = None
-    data_retention_days: int | None = Field(None, ge=1, le=36500)
-    encryption_enabled: bool | None = None
-    audit_level: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")] | None = None
 
 
 class LimitsIn(BaseModel):
@@ -135,7 +85,7 @@ class TenantFields(BaseModel):
         """tenant_config columns and their values, as configure_tenant() takes them."""
         columns: dict[str, Any] = {}
         if self.config is not None:
-            columns |= self.config.model_dump(mode="json", exclude_none=True)
+            columns |= self.config.values()
         if self.limits is not None:
             limits = self.limits.model_dump(exclude_none=True)
             columns |= {name: value for name, value in limits.items() if name in LIMIT_COLUMNS}

@@ -17,7 +17,8 @@ DROP FUNCTION IF EXISTS
     bf_control.tenant_config_record(), bf_control.tenant_settings(text), bf_control.change_tenant(text, jsonb),
     bf_control.lock_tenant_config(text), bf_control.tenant_config_active(),
     bf_control.move_tenant_by_hand(text, text, text[], text, text, interval),
-    bf_control.move_tenant(text, text[], text, text, text, interval);
+    bf_control.move_tenant(text, text[], text, text, text, interval), bf_control.merge_patch(jsonb, jsonb),
+    bf_control.change_config(text, jsonb), bf_control.presentable(text, jsonb);
 
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
@@ -25,6 +26,6 @@ DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant
     bf_control.confirmation, bf_control.tier, bf_control.listed_feature;
 
 DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.is_tenant_id(text),
-    bf_control.list_features(), bf_control.trigrams(text);
+    bf_control.list_features(), bf_control.trigrams(text), bf_control.tenant_config_history_number();
 
 DROP SCHEMA IF EXISTS bf_control;
