@@ -1,6 +1,6 @@
 """Configuration on the wire."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
@@ -28,9 +28,3 @@ class ConfigOut(BaseModel):
     @classmethod
     def of(cls, settings: TenantSettings) -> Self:
         return cls(**settings.configuration)
-
-
-class FeatureOut(BaseModel):
-    name: str
-    enabled: bool
-    source: Literal["tenant"]

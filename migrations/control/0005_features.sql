@@ -186,7 +186,7 @@ BEGIN
 END
 $function$;
 
--- The features of a tenant: those of the catalogue, and those that only the tenant knows.
+-- The features of a tenant that has a schema: those of the catalogue, and those that only the tenant knows.
 CREATE FUNCTION bf_control.tenant_features(wanted text)
 RETURNS TABLE (name text, enabled boolean, source text, known boolean, requires text[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -203,7 +203,7 @@ AS $function$
       LEFT JOIN bf_control.feature f ON f.name = n.name
       LEFT JOIN bf_control.tenant_feature o ON o.tenant_id = wanted AND o.feature = n.name
       LEFT JOIN bf_control.included_features(t.subscription_tier) AS i ON i.name = n.name
-     WHERE t.tenant_id = wanted
+     WHERE t.tenant_id = wanted AND t.schema_version IS NOT NULL
      ORDER BY n.name
 $function$;
 
