@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -37,6 +38,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
+from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
 from app.tenants.schemas import TenantFull, TenantOut
 from app.worker import Worker
@@ -60,6 +62,7 @@ class Services(HttpServices):
     worker: Worker | None
     target: Target
     rules: AllRules
+    delete_grace: timedelta
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -83,7 +86,16 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for router in (schema.router, tenants.router, config.router, operations.router, health.router, dashboard.router):
+    routers = (
+        schema.router,
+        tenants.router,
+        lifecycle.router,
+        config.router,
+        operations.router,
+        health.router,
+        dashboard.router,
+    )
+    for router in routers:
         first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
         app.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
@@ -130,6 +142,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             readiness=readiness,
             target=files.target(settings),
             rules=RULES,
+            delete_grace=settings.delete_grace,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from app.config.model import Difference, TenantSettings, Version
-from app.http.values import JsonList, JsonObject, printable
+from app.http.values import JsonList, JsonObject, Reason
 
 
 def _day(value: str) -> str:
@@ -195,4 +195,4 @@ class RollbackIn(BaseModel):
     )
 
     version: Annotated[StrictInt, Field(ge=1, lt=2**63)]
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(printable)] | None = None
+    reason: Reason | None = None

@@ -3,10 +3,11 @@
 import math
 from typing import Annotated
 
-from pydantic import AfterValidator, JsonValue
+from pydantic import AfterValidator, JsonValue, StringConstraints
 
 
 def printable(value: str) -> str:
+    """Raises ValueError for control characters, and for nothing but blanks."""
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("must not contain control characters")
     if not value.strip():
@@ -33,5 +34,6 @@ def plain_json(value: JsonValue) -> JsonValue:
     return value
 
 
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(printable)]
 JsonObject = dict[Annotated[str, AfterValidator(plain_json)], Annotated[JsonValue, AfterValidator(plain_json)]]
 JsonList = list[Annotated[JsonValue, AfterValidator(plain_json)]]

@@ -1,25 +1,35 @@
 """SQL of the tenant registry."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
 from asyncpg import Record
 
 from app.db.pool import Connection
-from app.registry.model import State, Tenant, TenantId, TenantRequest
+from app.registry.model import (
+    TRANSITIONS,
+    State,
+    Tenant,
+    TenantId,
+    TenantRequest,
+    Transition,
+    states_allowing,
+)
 
 OrderBy = Literal["id", "-id", "name", "-name", "created_at", "-created_at"]
 
 _GET = """
 SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
-       created_by, created_at, updated_at, last_operation_id, error
+       created_by, created_at, updated_at, last_operation_id, error, state_reason, state_changed_at, state_changed_by,
+       purge_time
   FROM bf_control.tenant WHERE tenant_id = $1
 """
 _LOCK_CONFIG = "SELECT bf_control.lock_tenant_config($1)"
 _GET_FOR_UPDATE = """
 SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
-       created_by, created_at, updated_at, last_operation_id, error
+       created_by, created_at, updated_at, last_operation_id, error, state_reason, state_changed_at, state_changed_by,
+       purge_time
   FROM bf_control.tenant WHERE tenant_id = $1 FOR NO KEY UPDATE
 """
 _REGISTER = """
@@ -46,6 +56,10 @@ _CHANGE = """
 SELECT bf_control.change_tenant($1, $2)
   FROM (SELECT set_config('bf.source', 'api', true), set_config('app.current_user_id', left($3, 36), true)) AS context
 """
+_MOVE = """
+SELECT bf_control.move_tenant($1, $2, $3, $4, $5, $6)
+  FROM (SELECT set_config('bf.source', 'api', true), set_config('app.current_user_id', left($5, 36), true)) AS context
+"""
 _HOLDS_CREDENTIALS = """
 SELECT ARRAY(SELECT d.key FROM jsonb_each($1::jsonb) AS d WHERE bf_control.holds_credentials(d.value))
 """
@@ -53,7 +67,8 @@ SELECT ARRAY(SELECT d.key FROM jsonb_each($1::jsonb) AS d WHERE bf_control.holds
 # before, $8 how many.
 _PAGE = """
 SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
-       created_by, created_at, updated_at, last_operation_id, error
+       created_by, created_at, updated_at, last_operation_id, error, state_reason, state_changed_at, state_changed_by,
+       purge_time
   FROM bf_control.tenant
  WHERE CASE WHEN $1::text IS NULL THEN state <> 'deleted' ELSE state = $1 END
    AND ($2::text IS NULL OR subscription_tier = $2)
@@ -91,6 +106,20 @@ async def lock(conn: Connection, tenant_id: TenantId) -> Tenant | None:
 async def change(conn: Connection, tenant_id: TenantId, changes: dict[str, Any], *, actor: str) -> None:
     """Sets tenant_name, subscription_tier, billing_contact: those that are in `changes`."""
     await conn.execute(_CHANGE, tenant_id, changes, actor)
+
+
+async def move(
+    conn: Connection,
+    tenant_id: TenantId,
+    transition: Transition,
+    *,
+    reason: str | None,
+    actor: str,
+    grace: timedelta | None = None,
+) -> None:
+    """Takes or gives the application role its way in too. Of a transition that the tenant's state allows."""
+    allowing = states_allowing(transition)
+    await conn.execute(_MOVE, tenant_id, allowing, TRANSITIONS[allowing[0]][transition], reason, actor, grace)
 
 
 async def credentials_in(conn: Connection, values: dict[str, Any]) -> list[str]:
@@ -181,4 +210,8 @@ def _tenant(row: Record) -> Tenant:
         updated_at=row["updated_at"],
         last_operation_id=None if last is None else str(last),
         error=row["error"],
+        state_reason=row["state_reason"],
+        state_changed_at=row["state_changed_at"],
+        state_changed_by=row["state_changed_by"],
+        purge_time=row["purge_time"],
     )

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from app.db.pool import Connection
 from app.errors import Conflict, NotFound
 from app.registry import model, queries
-from app.registry.model import CHANGEABLE, State, Tenant, TenantId
+from app.registry.model import (
+    CHANGEABLE,
+    TRANSITIONS,
+    State,
+    Tenant,
+    TenantId,
+    Transition,
+    states_allowing,
+)
 from app.registry.queries import OrderBy
 
 
@@ -59,6 +67,20 @@ def require_changeable(tenant: Tenant) -> None:
             state=tenant.state,
             allowed_states=sorted(CHANGEABLE),
         )
+
+
+def require_transition(tenant: Tenant, transition: Transition) -> None:
+    """Raises TenantStateForbids, with the states that allow it and with what this state allows."""
+    allowed = TRANSITIONS[tenant.state]
+    if transition in allowed:
+        return
+    allowing = states_allowing(transition)
+    raise TenantStateForbids(
+        f"Tenant {tenant.tenant_id} is {tenant.state}; to {transition} it, it must be {' or '.join(allowing)}.",
+        state=tenant.state,
+        allowed_states=sorted(allowing),
+        allowed_transitions=sorted(allowed),
+    )
 
 
 async def find(conn: Connection, tenant_id: str) -> Tenant | None:

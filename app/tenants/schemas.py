@@ -167,6 +167,10 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "created_by": "admin_user_123",
     "last_operation": "/v1/operations/0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
     "error": None,
+    "state_reason": None,
+    "state_changed_at": None,
+    "state_changed_by": None,
+    "purge_time": None,
 }
 
 
@@ -186,7 +190,13 @@ class TenantOut(BaseModel):
     updated_at: datetime
     created_by: str
     last_operation: str | None = Field(description="Path of the operation that last changed it")
-    error: ProblemOut | None = Field(None, description="Why, while the state is failed")
+    error: ProblemOut | None = Field(
+        None, description="Why, while the state is failed; of a deleted tenant, why its purge failed"
+    )
+    state_reason: str | None = Field(None, description="Why it was suspended, resumed, deleted or restored last")
+    state_changed_at: datetime | None = Field(None, description="When that was")
+    state_changed_by: str | None = Field(None, description="And by whom")
+    purge_time: datetime | None = Field(None, description="Until then a deleted tenant is kept")
 
     @classmethod
     def of(cls, tenant: Tenant) -> Self:
@@ -206,6 +216,10 @@ class TenantOut(BaseModel):
             created_by=tenant.created_by,
             last_operation=None if operation is None else f"/v1/operations/{operation}",
             error=None if tenant.error is None else ProblemOut(**tenant.error),
+            state_reason=tenant.state_reason,
+            state_changed_at=tenant.state_changed_at,
+            state_changed_by=tenant.state_changed_by,
+            purge_time=tenant.purge_time,
         )
 
 

@@ -15,8 +15,10 @@ DROP FUNCTION IF EXISTS
     bf_control.holds_credentials(jsonb), bf_control.is_currency(text), bf_control.is_time_zone(text),
     bf_control.lock_built_tenant(text), bf_control.touch_row(), bf_control.tenant_config_check(),
     bf_control.tenant_config_record(), bf_control.tenant_settings(text), bf_control.change_tenant(text, jsonb),
-    bf_control.lock_tenant_config(text), bf_control.merge_patch(jsonb, jsonb), bf_control.change_config(text, jsonb),
-    bf_control.presentable(text, jsonb);
+    bf_control.lock_tenant_config(text), bf_control.tenant_config_active(),
+    bf_control.move_tenant_by_hand(text, text, text[], text, text, interval),
+    bf_control.move_tenant(text, text[], text, text, text, interval), bf_control.merge_patch(jsonb, jsonb),
+    bf_control.change_config(text, jsonb), bf_control.presentable(text, jsonb);
 
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
