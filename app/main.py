@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
 
+from app.allow import Allow
 from app.apikeys.service import Keys
 from app.dashboard import routes as dashboard
 from app.db.pool import Database
@@ -25,6 +26,11 @@ from app.http.media import refuse_other_media
 from app.http.openapi import tidied
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
+from app.integrations import routes as integrations
+from app.integrations.check import Checker
+from app.integrations.endpoint import Policy
+from app.integrations.request import Rules
+from app.integrations.schemas import CheckOut, IntegrationList, IntegrationOut
 from app.kinds import RULES
 from app.log import logger
 from app.operations import routes as operations
@@ -44,6 +50,7 @@ MAX_BODY = 1024 * 1024
 _TAGS = {
     "schema": "What is installed, bringing it up to date, and taking it away",
     "tenants": "Provisioning, reading and changing tenants",
+    "integrations": "What a tenant is connected with, and whether it answers",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }
@@ -57,6 +64,8 @@ class Services(HttpServices):
     worker: Worker | None
     target: Target
     rules: AllRules
+    integrations: Rules
+    checker: Checker
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -80,7 +89,10 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for router in (schema.router, tenants.router, operations.router, health.router, dashboard.router):
+    routers = (
+        schema.router, tenants.router, integrations.router, operations.router, health.router, dashboard.router,
+    )  # fmt: skip
+    for router in routers:
         first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
         app.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
@@ -105,7 +117,7 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull):
+        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, IntegrationOut, IntegrationList, CheckOut):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)
@@ -119,6 +131,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
         database = request_database(settings)
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
         readiness = Readiness()
+        policy = Policy(Allow.parse(settings.integration_allow))
         services = Services(
             database=database,
             keys=Keys(settings.api_key_pepper.get_secret_value()),
@@ -127,6 +140,8 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             readiness=readiness,
             target=files.target(settings),
             rules=RULES,
+            integrations=Rules(policy=policy, keyring=settings.keyring()),
+            checker=Checker(policy),
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

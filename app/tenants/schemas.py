@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, St
 from app.config.model import LIMIT_COLUMNS, TenantSettings
 from app.config.schemas import ConfigOut, FeatureOut
 from app.health.schemas import Health
+from app.integrations.request import Rules
+from app.integrations.schemas import IntegrationsIn
 from app.operations.schemas import ProblemOut
 from app.registry import model
 from app.registry.model import State, Tenant, TenantRequest
@@ -59,6 +61,9 @@ JsonObject = dict[Annotated[str, AfterValidator(_plain_json)], Annotated[JsonVal
 JsonList = list[Annotated[JsonValue, AfterValidator(_plain_json)]]
 
 
+_NO_RULES: Final = Rules()
+
+
 class ConfigIn(BaseModel):
     """What of the configuration differs from the defaults."""
 
@@ -94,16 +99,6 @@ class LimitsIn(BaseModel):
     storage_mb: int | None = Field(None, ge=0, le=1_000_000_000)
 
 
-class IntegrationsIn(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    auth_rbac: JsonObject | None = None
-    audit_compliance: JsonObject | None = None
-    ai_orchestration: JsonObject | None = None
-    document_management: JsonObject | None = None
-    notification_engine: JsonObject | None = None
-
-
 class TenantFields(BaseModel):
     """A creation request but for the id: a tenant is configured in the transaction that creates it."""
 
@@ -118,17 +113,21 @@ class TenantFields(BaseModel):
     config: ConfigIn | None = None
     integrations: IntegrationsIn | None = None
 
-    def request(self, tenant_id: str, *, caller: str) -> TenantRequest:
-        """`caller` is who created it where the request names nobody."""
+    def request(self, tenant_id: str, *, caller: str, integrations: Rules = _NO_RULES) -> TenantRequest:
+        """`caller` is who created it where the request names nobody. Raises as Rules.apply() does."""
         created_by = self.created_by or caller[:36]
-        return TenantRequest(
+        request = TenantRequest(
             tenant_id=model.tenant_id(tenant_id),
             tenant_name=self.tenant_name,
             created_by=created_by,
             subscription_tier=self.subscription_tier,
             config=self._columns(),
-            document={**self.model_dump(mode="json", exclude_none=True), "tenant_id": tenant_id},
+            document={
+                **self.model_dump(mode="json", exclude_none=True, exclude={"integrations"}),
+                "tenant_id": tenant_id,
+            },
         )
+        return request if self.integrations is None else integrations.apply(request, self.integrations.changes())
 
     def _columns(self) -> dict[str, Any]:
         """tenant_config columns and their values, as configure_tenant() takes them."""
@@ -142,8 +141,6 @@ class TenantFields(BaseModel):
             columns |= {"usage_limits": others} if others else {}
         if self.features_enabled is not None:
             columns["features_enabled"] = list(dict.fromkeys(self.features_enabled))
-        if self.integrations is not None:
-            columns["apg_integrations"] = self.integrations.model_dump(exclude_none=True)
         if self.billing_contact is not None:
             columns["billing_contact"] = self.billing_contact
         return columns
