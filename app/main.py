@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -41,6 +42,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
+from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
 from app.tenants.schemas import TenantFull, TenantOut
 from app.worker import Worker
@@ -66,6 +68,7 @@ class Services(HttpServices):
     rules: AllRules
     integrations: Rules
     checker: Checker
+    delete_grace: timedelta
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -90,7 +93,8 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     routers = (
-        schema.router, tenants.router, integrations.router, operations.router, health.router, dashboard.router,
+        schema.router, tenants.router, lifecycle.router, integrations.router, operations.router, health.router,
+        dashboard.router,
     )  # fmt: skip
     for router in routers:
         first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
@@ -142,6 +146,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             rules=RULES,
             integrations=Rules(policy=policy, keyring=settings.keyring()),
             checker=Checker(policy),
+            delete_grace=settings.delete_grace,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

@@ -1,8 +1,10 @@
 """Frozen settings from the environment. Only composition roots build them."""
 
 import os
+import re
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -34,6 +36,18 @@ def _secret_keys(value: SecretStr) -> SecretStr:
 def _allow(value: str) -> str:
     Allow.parse(value)
     return value
+
+
+_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,5})([mhd])", value)
+    if match is None:
+        raise ValueError("write 30d, 12h or 45m")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
@@ -116,6 +130,10 @@ class Settings(BaseSettings):
     request_timeout: float = Field(10.0, gt=0, description="Seconds a request has, beyond its own `Prefer: wait`.")
     worker_concurrency: int = Field(2, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
+
+    delete_grace: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -20,7 +20,8 @@ def _tenant_id(value: str) -> str:
     return model.tenant_id(value)
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
+    """Raises ValueError for control characters, and for nothing but blanks."""
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("must not contain control characters")
     if not value.strip():
@@ -47,14 +48,14 @@ def _plain_json(value: JsonValue) -> JsonValue:
     return value
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
 NewTenantId = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,35}$"),
     AfterValidator(_tenant_id),
 ]
-BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]
-User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(_printable)]
+BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
+User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(printable)]
 Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")]
 FeatureName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 JsonObject = dict[Annotated[str, AfterValidator(_plain_json)], Annotated[JsonValue, AfterValidator(_plain_json)]]
@@ -213,6 +214,10 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "created_by": "admin_user_123",
     "last_operation": "/v1/operations/0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
     "error": None,
+    "state_reason": None,
+    "state_changed_at": None,
+    "state_changed_by": None,
+    "purge_time": None,
 }
 
 
@@ -232,7 +237,13 @@ class TenantOut(BaseModel):
     updated_at: datetime
     created_by: str
     last_operation: str | None = Field(description="Path of the operation that last changed it")
-    error: ProblemOut | None = Field(None, description="Why, while the state is failed")
+    error: ProblemOut | None = Field(
+        None, description="Why, while the state is failed; of a deleted tenant, why its purge failed"
+    )
+    state_reason: str | None = Field(None, description="Why it was suspended, resumed, deleted or restored last")
+    state_changed_at: datetime | None = Field(None, description="When that was")
+    state_changed_by: str | None = Field(None, description="And by whom")
+    purge_time: datetime | None = Field(None, description="Until then a deleted tenant is kept")
 
     @classmethod
     def of(cls, tenant: Tenant) -> Self:
@@ -252,6 +263,10 @@ class TenantOut(BaseModel):
             created_by=tenant.created_by,
             last_operation=None if operation is None else f"/v1/operations/{operation}",
             error=None if tenant.error is None else ProblemOut(**tenant.error),
+            state_reason=tenant.state_reason,
+            state_changed_at=tenant.state_changed_at,
+            state_changed_by=tenant.state_changed_by,
+            purge_time=tenant.purge_time,
         )
 
 

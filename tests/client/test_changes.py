@@ -104,3 +104,19 @@ async def test_what_was_planned_is_destroyed(connect: Connect, cluster: Cluster,
         assert (ended.kind, ended.status) == ("schema.downgrade", "succeeded")
         assert (await client.schema.get()).current["shared"] is None
     await cluster.drop_database(name)
+
+
+async def test_a_tenant_is_suspended_deleted_and_brought_back(client: AsyncClient, unique: str) -> None:
+    made = await client.tenants.create(unique, "ACME")
+    assert (await client.tenants.suspend(unique, validate_only=True)).state == "suspended"
+    suspended = await client.tenants.suspend(unique, reason="unpaid")
+    assert (suspended.state, suspended.state_reason) == ("suspended", "unpaid")
+    with pytest.raises(Conflict, match="tenant_state_forbids"):
+        await client.tenants.suspend(unique)
+    assert (await client.tenants.resume(unique)).is_active
+    with pytest.raises(PreconditionFailed):
+        await client.tenants.delete(unique, if_match=made.etag)
+    deleted = await client.tenants.delete(unique, reason="left")
+    assert (deleted.state, deleted.purge_time is None) == ("deleted", False)
+    assert await client.tenants.delete(unique) == deleted
+    assert (await client.tenants.restore(unique)).state == "active"
