@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
 
+from app.allow import Allow
 from app.apikeys.service import Keys
 from app.catalog import routes as catalog
 from app.config import routes as config
@@ -30,6 +31,11 @@ from app.http.media import refuse_other_media
 from app.http.openapi import tidied
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
+from app.integrations import routes as integrations
+from app.integrations.check import Checker
+from app.integrations.endpoint import Policy
+from app.integrations.request import Rules
+from app.integrations.schemas import CheckOut, IntegrationList, IntegrationOut
 from app.kinds import RULES
 from app.log import logger
 from app.operations import routes as operations
@@ -47,11 +53,13 @@ from app.worker import Worker
 
 _log = logger(__name__)
 MAX_BODY = 1024 * 1024
+_INTEGRATIONS = (IntegrationOut, IntegrationList, CheckOut)
 _ROUTERS = (
     schema.router,
     tenants.router,
     lifecycle.router,
     config.router,
+    integrations.router,
     features.router,
     catalog.router,
     operations.router,
@@ -64,6 +72,7 @@ _TAGS = {
     "configuration": "A tenant's configuration, its history, and the way back",
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
+    "integrations": "What a tenant is connected with, and whether it answers",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }
@@ -77,6 +86,8 @@ class Services(HttpServices):
     worker: Worker | None
     target: Target
     rules: AllRules
+    integrations: Rules
+    checker: Checker
     delete_grace: timedelta
 
     def release(self) -> None:
@@ -126,7 +137,7 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut):
+        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)
@@ -140,6 +151,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
         database = request_database(settings)
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
         readiness = Readiness()
+        policy = Policy(Allow.parse(settings.integration_allow))
         services = Services(
             database=database,
             keys=Keys(settings.api_key_pepper.get_secret_value()),
@@ -148,6 +160,8 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             readiness=readiness,
             target=files.target(settings),
             rules=RULES,
+            integrations=Rules(policy=policy, keyring=settings.keyring()),
+            checker=Checker(policy),
             delete_grace=settings.delete_grace,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )

@@ -11,6 +11,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app.allow import Allow
+from app.keyring import Keyring, parse_keys
+
 
 def _identifier(value: str) -> str:
     """PostgreSQL cuts longer names silently, and two that differ only in what is cut would be one."""
@@ -23,6 +26,16 @@ def _identifier(value: str) -> str:
 
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
+
+
+def _secret_keys(value: SecretStr) -> SecretStr:
+    parse_keys(value.get_secret_value())
+    return value
+
+
+def _allow(value: str) -> str:
+    Allow.parse(value)
+    return value
 
 
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -110,6 +123,8 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
     api_key_pepper: SecretStr = SecretStr("")
+    secret_keys: Annotated[SecretStr, AfterValidator(_secret_keys)] = SecretStr("")
+    integration_allow: Annotated[str, AfterValidator(_allow)] = ""
     bootstrap_admin_key_file: Path | None = None
     db_pool_max: int = Field(10, ge=2, le=1000)
     request_timeout: float = Field(10.0, gt=0, description="Seconds a request has, beyond its own `Prefer: wait`.")
@@ -130,6 +145,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    def keyring(self) -> Keyring:
+        """Of BF_SECRET_KEYS."""
+        return Keyring(parse_keys(self.secret_keys.get_secret_value()))
 
     def dsn(self) -> str:
         """Raises ValueError, naming the mend, where DATABASE_URL is not set."""

@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NewType
 
+from app.keyring import Sealed
+
 TenantId = NewType("TenantId", str)
 
 # The same rule as the CHECK on bf_control.tenant and the guard of setup_tenant().
@@ -79,6 +81,15 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SealedSecret:
+    """A credential of an integration, by its name, as it is stored."""
+
+    capability: str
+    name: str
+    sealed: Sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TenantRequest:
     """A creation request. `config` holds tenant_config columns that differ from their defaults."""
 
@@ -87,8 +98,14 @@ class TenantRequest:
     created_by: str
     subscription_tier: str
     config: dict[str, Any]
-    # As the client sent it: what a repeated request is compared with.
+    # As the client sent it, secrets by their fingerprints: what a repeated request is compared with.
     document: dict[str, Any]
+    # The same with the fingerprints under older keys.
+    aliases: tuple[dict[str, Any], ...] = ()
+    secrets: tuple[SealedSecret, ...] = ()
+
+    def is_stored_as(self, document: dict[str, Any]) -> bool:
+        return document == self.document or document in self.aliases
 
 
 def tenant_id(value: str) -> TenantId:

@@ -12,7 +12,9 @@ from app.features.model import TenantFeature
 from app.features.schemas import EXAMPLE as FEATURE_EXAMPLE
 from app.features.schemas import FeatureOut, FeaturesOut
 from app.health.schemas import Health
-from app.http.values import JsonObject, printable
+from app.http.values import printable
+from app.integrations.request import Rules
+from app.integrations.schemas import IntegrationsIn
 from app.operations.schemas import ProblemOut
 from app.registry import model
 from app.registry.model import State, Tenant, TenantRequest
@@ -31,6 +33,8 @@ NewTenantId = Annotated[
 BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
 User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(printable)]
 
+_NO_RULES: Final = Rules()
+
 
 class LimitsIn(BaseModel):
     """Limits of the tenant's own; the last five are kept in usage_limits."""
@@ -45,16 +49,6 @@ class LimitsIn(BaseModel):
     max_scenarios: int | None = Field(None, ge=0, le=1_000_000_000)
     max_forecast_horizon: int | None = Field(None, ge=1, le=120, description="Months")
     storage_mb: int | None = Field(None, ge=0, le=1_000_000_000)
-
-
-class IntegrationsIn(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    auth_rbac: JsonObject | None = None
-    audit_compliance: JsonObject | None = None
-    ai_orchestration: JsonObject | None = None
-    document_management: JsonObject | None = None
-    notification_engine: JsonObject | None = None
 
 
 class TenantFields(BaseModel):
@@ -73,17 +67,21 @@ class TenantFields(BaseModel):
     config: ConfigIn | None = None
     integrations: IntegrationsIn | None = None
 
-    def request(self, tenant_id: str, *, caller: str) -> TenantRequest:
-        """`caller` is who created it where the request names nobody."""
+    def request(self, tenant_id: str, *, caller: str, integrations: Rules = _NO_RULES) -> TenantRequest:
+        """`caller` is who created it where the request names nobody. Raises as Rules.apply() does."""
         created_by = self.created_by or caller[:36]
-        return TenantRequest(
+        request = TenantRequest(
             tenant_id=model.tenant_id(tenant_id),
             tenant_name=self.tenant_name,
             created_by=created_by,
             subscription_tier=self.subscription_tier,
             config=self._columns(),
-            document={**self.model_dump(mode="json", exclude_none=True), "tenant_id": tenant_id},
+            document={
+                **self.model_dump(mode="json", exclude_none=True, exclude={"integrations"}),
+                "tenant_id": tenant_id,
+            },
         )
+        return request if self.integrations is None else integrations.apply(request, self.integrations.changes())
 
     def _columns(self) -> dict[str, Any]:
         """tenant_config columns and their values, as configure_tenant() takes them."""
@@ -97,8 +95,6 @@ class TenantFields(BaseModel):
             columns |= {"usage_limits": others} if others else {}
         if self.features_enabled is not None:
             columns["features_enabled"] = list(dict.fromkeys(self.features_enabled))
-        if self.integrations is not None:
-            columns["apg_integrations"] = self.integrations.model_dump(exclude_none=True)
         if self.billing_contact is not None:
             columns["billing_contact"] = self.billing_contact
         return columns

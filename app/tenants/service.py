@@ -9,6 +9,7 @@ from app.catalog import service as catalog
 from app.config import service as config
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, Problem
+from app.integrations import queries as integrations
 from app.operations import service as operations
 from app.operations.model import Claim, Kind, Operation, Status
 from app.operations.rules import OUTCOMES
@@ -67,6 +68,8 @@ async def request_provisioning(
     )
     if not await registry.register(conn, request, operation_id):
         await _take_up_again(conn, request, operation_id, exact=not by_hand)
+    for secret in request.secrets:
+        await integrations.keep_secret(conn, request.tenant_id, secret, actor=origin.actor)
     await _accepted(conn, request.tenant_id, request.tenant_name, request.subscription_tier, origin)
     return operation
 
@@ -116,7 +119,7 @@ async def _take_up_again(conn: Connection, request: TenantRequest, operation_id:
         raise _being_provisioned(request.tenant_id, last_operation_id)
     if state is not State.FAILED:
         raise TenantExists(f"Tenant {request.tenant_id} exists and is {state}.", state=state)
-    same = stored == request.document if exact else stored.get("tenant_name") == request.tenant_name
+    same = request.is_stored_as(stored) if exact else stored.get("tenant_name") == request.tenant_name
     if not same:
         raise TenantFailedOtherwise(
             f"Tenant {request.tenant_id} failed with another request; repeat that one to repair it.",

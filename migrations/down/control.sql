@@ -30,6 +30,10 @@ DROP FUNCTION IF EXISTS
     bf_control.tenant_config_features(), bf_control.keep_features(), bf_control.set_feature(text, text, boolean),
     bf_control.tenant_features(text);
 
+DROP TABLE IF EXISTS bf_control.integration_secret;
+
+DROP FUNCTION IF EXISTS bf_control.set_integration(text, text, jsonb), bf_control.forget_integration_secrets();
+
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,

@@ -32,6 +32,11 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/v1/tenants/{tenant_id}"): Role.VIEWER,
     ("PUT", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
     ("PATCH", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
+    ("GET", "/v1/tenants/{tenant_id}/integrations"): Role.VIEWER,
+    ("GET", "/v1/tenants/{tenant_id}/integrations/{capability}"): Role.VIEWER,
+    ("PUT", "/v1/tenants/{tenant_id}/integrations/{capability}"): Role.OPERATOR,
+    ("DELETE", "/v1/tenants/{tenant_id}/integrations/{capability}"): Role.OPERATOR,
+    ("POST", "/v1/tenants/{tenant_id}/integrations/{capability}/check"): Role.OPERATOR,
     ("DELETE", "/v1/tenants/{tenant_id}"): Role.ADMIN,
     ("POST", "/v1/tenants/{tenant_id}/suspend"): Role.OPERATOR,
     ("POST", "/v1/tenants/{tenant_id}/resume"): Role.OPERATOR,
@@ -67,7 +72,7 @@ async def _call(
     api: Api, method: str, path: str, headers: dict[str, str], *, tenant_id: str = "acme_corp"
 ) -> httpx.Response:
     """Without the client's own key."""
-    path = path.format(tenant_id=tenant_id, operation_id=uuid4(), name="ai_insights")
+    path = path.format(tenant_id=tenant_id, operation_id=uuid4(), name="ai_insights", capability="auth_rbac")
     content = b"{}" if method in {"POST", "PUT", "PATCH"} else None
     transport = httpx.ASGITransport(api.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as stranger:
