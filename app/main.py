@@ -36,6 +36,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
+from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
 from app.tenants.schemas import TenantFull, TenantOut
@@ -83,7 +84,8 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for router in (schema.router, tenants.router, lifecycle.router, operations.router, health.router, dashboard.router):
+    of_tenants = (bulk.router, tenants.router, lifecycle.router)
+    for router in (schema.router, *of_tenants, operations.router, health.router, dashboard.router):
         first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
         app.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
