@@ -110,11 +110,8 @@ async def test_bodies_that_are_no_batch(idle_api: Api) -> None:
 
 async def test_hostile_items_are_refused_one_by_one(idle_api: Api) -> None:
     hostile = ("\ud800", "a\0b", "x" * 10_000, "'; DROP", "éé", 1e400, [["deep"]], {"a": "\udfff"}, True)
-    content = (
-        '{"tenants": ['
-        + ", ".join('{"tenant_id": %s, "tenant_name": %s}' % (v, v) for v in map(json.dumps, hostile))
-        + "]}"
-    )
+    items = [json.dumps({"tenant_id": value, "tenant_name": value}) for value in hostile]
+    content = f'{{"tenants": [{", ".join(items)}]}}'
     answer = await idle_api.client.post(
         _PATH, content=content.encode(), headers={"Content-Type": "application/json", "Idempotency-Key": "hostile"}
     )
