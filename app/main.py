@@ -46,6 +46,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
+from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
 from app.tenants.schemas import TenantFull, TenantOut
@@ -56,6 +57,7 @@ MAX_BODY = 1024 * 1024
 _INTEGRATIONS = (IntegrationOut, IntegrationList, CheckOut)
 _ROUTERS = (
     schema.router,
+    bulk.router,
     tenants.router,
     lifecycle.router,
     config.router,

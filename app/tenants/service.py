@@ -47,11 +47,13 @@ async def request_provisioning(
     origin: Origin,
     retry_of: UUID | None = None,
     by_hand: bool = False,
+    queued: bool = True,
 ) -> Operation:
     """Stores tenant, operation, job and audit row, in the caller's transaction.
 
     A tenant left failed is repaired by the same request again. `by_hand`: the caller does the work itself,
-    so no job is queued, and a repair need only repeat the failed request's id and name. Raises TenantExists,
+    so no job is queued, and a repair need only repeat the failed request's id and name. Not `queued`: the caller
+    queues the job. Raises TenantExists,
     TenantBeingProvisioned, TenantFailedOtherwise, Invalid, SchemaNotInstalled before the first upgrade, and
     SchemaBusy until a downgrade has ended.
     """
@@ -64,7 +66,7 @@ async def request_provisioning(
         origin=origin,
         tenant_id=request.tenant_id,
         retry_of=retry_of,
-        queued=not by_hand,
+        queued=queued and not by_hand,
     )
     if not await registry.register(conn, request, operation_id):
         await _take_up_again(conn, request, operation_id, exact=not by_hand)

@@ -29,6 +29,7 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", "/v1/schema/downgrade"): Role.ADMIN,
     ("GET", "/v1/tenants"): Role.VIEWER,
     ("POST", "/v1/tenants"): Role.OPERATOR,
+    ("POST", "/v1/tenants/batch"): Role.OPERATOR,
     ("GET", "/v1/tenants/{tenant_id}"): Role.VIEWER,
     ("PUT", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
     ("PATCH", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
