@@ -46,6 +46,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
+from app.tenants import backup_routes as backups
 from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
@@ -60,6 +61,7 @@ _ROUTERS = (
     bulk.router,
     tenants.router,
     lifecycle.router,
+    backups.router,
     config.router,
     integrations.router,
     features.router,
@@ -91,6 +93,7 @@ class Services(HttpServices):
     integrations: Rules
     checker: Checker
     delete_grace: timedelta
+    backups_configured: bool
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -165,6 +168,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             integrations=Rules(policy=policy, keyring=settings.keyring()),
             checker=Checker(policy),
             delete_grace=settings.delete_grace,
+            backups_configured=settings.backup_url is not None,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

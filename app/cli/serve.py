@@ -59,6 +59,7 @@ def up(
         os.environ["BF_BOOTSTRAP_ADMIN_KEY_FILE"] = str(key_file)
         for other in ("DATABASE_URL_FILE", "BF_DIRECT_DATABASE_URL", "BF_DIRECT_DATABASE_URL_FILE"):
             os.environ.pop(other, None)
+        os.environ.setdefault("BF_BACKUP_URL", str(directory / "backups"))
         loaded = Settings()
 
         def announce() -> None:

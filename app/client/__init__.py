@@ -23,6 +23,7 @@ from app.client.errors import (
     WaitTimeout,
 )
 from app.client.models import (
+    Backup,
     Batch,
     BatchItem,
     DowngradePlan,
@@ -44,6 +45,7 @@ from app.client.models import (
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "Backup",
     "BadRequest",
     "Batch",
     "BatchItem",

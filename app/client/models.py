@@ -210,6 +210,31 @@ class OperationEvent(_Model):
     operation: Operation
 
 
+class BackupTable(_Model):
+    """`checksum` is of all rows, in whichever order."""
+
+    name: str
+    rows: int
+    checksum: str
+
+
+class Backup(_Model):
+    """A verified archive; the id is also that of the operation that made it."""
+
+    id: UUID
+    tenant_id: str
+    generation: int
+    schema_version: int
+    server_version: int
+    created_at: datetime
+    created_by: str
+    reason: str | None
+    url: str
+    sha256: str
+    bytes: int
+    tables: tuple[BackupTable, ...]
+
+
 class Migration(_Model):
     """`applied_at` is None while it is pending."""
 

@@ -34,14 +34,20 @@ DROP TABLE IF EXISTS bf_control.integration_secret;
 
 DROP FUNCTION IF EXISTS bf_control.set_integration(text, text, jsonb), bf_control.forget_integration_secrets();
 
+DROP FUNCTION IF EXISTS
+    bf_control.tables_of_tenants(), bf_control.tenant_records(text), bf_control.forget_tenant(text),
+    bf_control.insert_records(regclass, jsonb), bf_control.restore_tenant_records(text, jsonb, integer, uuid);
+
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,
     bf_control.confirmation, bf_control.tier, bf_control.listed_feature, bf_control.feature,
-    bf_control.tenant_feature;
+    bf_control.tenant_feature, bf_control.tenant_tombstone, bf_control.backup;
 
 -- Those of triggers and indexes of the tables above.
 DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.is_tenant_id(text);
+
+DROP FUNCTION IF EXISTS bf_control.tenant_next_generation();
 
 DROP FUNCTION IF EXISTS
     bf_control.list_features(), bf_control.trigrams(text), bf_control.tenant_config_history_number();

@@ -23,7 +23,10 @@ _GOOD = {
     "tenant show": (["acme"], {"tenant_id", "state"}),
     "tenant suspend": (["acme", "--reason", "unpaid"], {"tenant_id", "state_reason"}),
     "tenant resume": (["acme"], {"tenant_id", "state"}),
+    "tenant backup": (["acme"], {"id", "url", "sha256"}),
+    "tenant backups": (["acme"], {"items"}),
     "tenant delete": (["acme", "--yes"], {"tenant_id", "purge_time"}),
+    "tenant purge": (["acme", "--yes"], {"tenant_id", "backup_id"}),
     "tenant restore": (["acme"], {"tenant_id", "state"}),
     "doctor": ([], {"status", "checks"}),
     "api-key create": (["--name", "n", "--role", "viewer"], {"id", "key"}),
@@ -76,9 +79,9 @@ def test_every_command_is_in_this_file() -> None:
         assert ("--json" in takes) != (name in _SERVERS), name
 
 
-async def test_what_goes_well_is_one_document(empty_dsn: str) -> None:
+async def test_what_goes_well_is_one_document(empty_dsn: str, tmp_path: Path) -> None:
     """In the order of a database's life."""
-    env = environment(empty_dsn)
+    env = environment(empty_dsn, BF_BACKUP_URL=str(tmp_path / "backups"))
     key_id = ""
     for name, (arguments, keys) in _GOOD.items():
         filled = [argument.format(key_id=key_id) for argument in arguments]
