@@ -79,8 +79,11 @@ def post(
     return _change("POST", path, body, headers=headers, validate_only=validate_only, wait=wait)
 
 
-def put(path: str, body: Mapping[str, Any], *, validate_only: bool, wait: Deadline | None) -> Call:
-    return _change("PUT", path, body, headers={}, validate_only=validate_only, wait=wait)
+def put(
+    path: str, body: Mapping[str, Any], *, validate_only: bool, wait: Deadline | None, if_match: str | None = None
+) -> Call:
+    headers = {} if if_match is None else {"If-Match": if_match}
+    return _change("PUT", path, body, headers=headers, validate_only=validate_only, wait=wait)
 
 
 def patch(path: str, body: Mapping[str, Any], *, if_match: str | None, validate_only: bool) -> Call:
@@ -120,6 +123,10 @@ def _change(
 
 def tenant_path(tenant_id: str) -> str:
     return f"/v1/tenants/{_segment(tenant_id)}"
+
+
+def integration_path(tenant_id: str, capability: str) -> str:
+    return f"{tenant_path(tenant_id)}/integrations/{_segment(capability)}"
 
 
 def operation_path(operation: OperationRef) -> str:

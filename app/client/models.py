@@ -65,6 +65,16 @@ class TenantChanges(TypedDict, total=False):
     billing_contact: str | None
 
 
+class IntegrationSettings(TypedDict, total=False):
+    """What of these a capability has is the service's to say."""
+
+    enabled: bool
+    endpoint: str | None
+    realm: str | None
+    level: str | None
+    models: Sequence[str] | None
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -274,6 +284,49 @@ class Page(_Model, Generic[T]):
 
     items: tuple[T, ...]
     next_page_token: str | None = None
+
+
+class Credential(_Model):
+    """Never what it is; `set_at` is when it was given its present value."""
+
+    set: bool
+    set_at: datetime | None = None
+    set_by: str | None = None
+
+
+class Integration(_Model):
+    """`stored` is the document as SQL wrote it, where that is not `valid`, for the reasons in `errors`."""
+
+    capability: str
+    enabled: bool | None
+    endpoint: str | None
+    realm: str | None = None
+    level: str | None = None
+    models: list[str] | None = None
+    credentials: dict[str, Credential]
+    valid: bool
+    errors: tuple[FieldError, ...] = ()
+    stored: Any = None
+    etag: str | None = Field(None, exclude=True)
+
+
+class IntegrationList(_Model):
+    items: tuple[Integration, ...]
+
+
+class CheckError(_Model):
+    code: str
+    detail: str
+
+
+class IntegrationCheck(_Model):
+    """`status` is HTTP's, None where nothing answered."""
+
+    ok: bool
+    status: int | None
+    latency_ms: float
+    checked_at: datetime
+    error: CheckError | None = None
 
 
 class DowngradePlan(_Model):

@@ -1,5 +1,6 @@
 """--json: every command that ends takes it, and prints one JSON document, also where it fails."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -25,6 +26,12 @@ _GOOD = {
     "tenant resume": (["acme"], {"tenant_id", "state"}),
     "tenant backup": (["acme"], {"id", "url", "sha256"}),
     "tenant backups": (["acme"], {"items"}),
+    "integrations set": (["acme", "auth_rbac", "--endpoint", "{endpoint}"], {"capability", "credentials"}),
+    "integrations get": (["acme", "auth_rbac"], {"capability", "credentials"}),
+    "integrations list": (["acme"], {"items"}),
+    "integrations check": (["acme", "auth_rbac"], {"ok", "error"}),
+    "integrations delete": (["acme", "auth_rbac", "--yes"], {"capability", "deleted"}),
+    "secrets rotate": ([], {"rotated", "current", "unreadable"}),
     "tenant delete": (["acme", "--yes"], {"tenant_id", "purge_time"}),
     "tenant purge": (["acme", "--yes"], {"tenant_id", "backup_id"}),
     "tenant restore": (["acme"], {"tenant_id", "state"}),
@@ -68,7 +75,11 @@ def _problem(finished: Finished, code: int, name: str) -> dict[str, Any]:
 
 def _words(name: str) -> list[str]:
     arguments, _ = _GOOD[name]
-    return [*name.split(), *(argument.format(key_id="0" * 16) for argument in arguments), "--json"]
+    return [
+        *name.split(),
+        *(argument.format(key_id="0" * 16, endpoint="https://auth.acme.example") for argument in arguments),
+        "--json",
+    ]
 
 
 def test_every_command_is_in_this_file() -> None:
@@ -81,14 +92,23 @@ def test_every_command_is_in_this_file() -> None:
 
 async def test_what_goes_well_is_one_document(empty_dsn: str, tmp_path: Path) -> None:
     """In the order of a database's life."""
-    env = environment(empty_dsn, BF_BACKUP_URL=str(tmp_path / "backups"))
-    key_id = ""
-    for name, (arguments, keys) in _GOOD.items():
-        filled = [argument.format(key_id=key_id) for argument in arguments]
-        document = _document(await command(*name.split(), *filled, "--json", env=env), 0)
-        assert keys <= document.keys(), name
-        key_id = str(document.get("id", key_id))
+    key_id, port = "", free_port()
+    env = environment(empty_dsn, BF_BACKUP_URL=str(tmp_path / "backups"), BF_INTEGRATION_ALLOW=f"127.0.0.1:{port}")
+    async with await asyncio.start_server(_no_content, "127.0.0.1", port):
+        for name, (arguments, keys) in _GOOD.items():
+            filled = [one.format(key_id=key_id, endpoint=f"http://127.0.0.1:{port}") for one in arguments]
+            document = _document(await command(*name.split(), *filled, "--json", env=env), 0)
+            assert keys <= document.keys(), name
+            key_id = str(document.get("id", key_id))
     assert key_id
+
+
+async def _no_content(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What a working endpoint answers."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+    await writer.drain()
+    writer.close()
 
 
 @pytest.mark.parametrize("name", _GOOD)
