@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from typer.main import get_command
 
+from app import keyring
 from app.cli import cli
 from tests.support.cluster import Cluster
 from tests.support.command import command
@@ -93,7 +94,12 @@ def test_every_command_is_in_this_file() -> None:
 async def test_what_goes_well_is_one_document(empty_dsn: str, tmp_path: Path) -> None:
     """In the order of a database's life."""
     key_id, port = "", free_port()
-    env = environment(empty_dsn, BF_BACKUP_URL=str(tmp_path / "backups"), BF_INTEGRATION_ALLOW=f"127.0.0.1:{port}")
+    env = environment(
+        empty_dsn,
+        BF_BACKUP_URL=str(tmp_path / "backups"),
+        BF_INTEGRATION_ALLOW=f"127.0.0.1:{port}",
+        BF_SECRET_KEYS=keyring.new_key(),
+    )
     async with await asyncio.start_server(_no_content, "127.0.0.1", port):
         for name, (arguments, keys) in _GOOD.items():
             filled = [one.format(key_id=key_id, endpoint=f"http://127.0.0.1:{port}") for one in arguments]
