@@ -26,6 +26,7 @@ from app.http.openapi import tidied
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
 from app.kinds import RULES
+from app.limits import routes as limits
 from app.log import logger
 from app.operations import routes as operations
 from app.operations.rules import AllRules
@@ -44,6 +45,7 @@ MAX_BODY = 1024 * 1024
 _TAGS = {
     "schema": "What is installed, bringing it up to date, and taking it away",
     "tenants": "Provisioning, reading and changing tenants",
+    "limits": "What a tenant may use, and how much of it it does",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }
@@ -80,7 +82,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for router in (schema.router, tenants.router, operations.router, health.router, dashboard.router):
+    for router in (schema.router, tenants.router, limits.router, operations.router, health.router, dashboard.router):
         first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
         app.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)

@@ -15,13 +15,20 @@ DROP FUNCTION IF EXISTS
     bf_control.holds_credentials(jsonb), bf_control.is_currency(text), bf_control.is_time_zone(text),
     bf_control.lock_built_tenant(text), bf_control.touch_row(), bf_control.tenant_config_check(),
     bf_control.tenant_config_record(), bf_control.tenant_settings(text), bf_control.change_tenant(text, jsonb),
-    bf_control.lock_tenant_config(text);
+    bf_control.lock_tenant_config(text), bf_control.inherited_limit(text, text),
+    bf_control.usage_noted(text, text, integer, bigint, bigint), bf_control.usage_judge(text, text, bigint, bigint),
+    bf_control.usage_count(), bf_control.usage_change(), bf_control.usage_clear(),
+    bf_control.usage_begin(text, regclass, text), bf_control.tenant_limits_check(),
+    bf_control.wrong_limits(jsonb, boolean, jsonb), bf_control.tenant_limits_record(),
+    bf_control.keep_limits(text, jsonb), bf_control.change_limits(text, jsonb), bf_control.hand_down_limit(text);
 
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,
-    bf_control.confirmation, bf_control.tier;
+    bf_control.confirmation, bf_control.usage_limit_tier, bf_control.usage_limit, bf_control.tenant_limit,
+    bf_control.usage_counter, bf_control.usage_delta, bf_control.usage_event, bf_control.tier;
 
-DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.is_tenant_id(text);
+DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.usage_settle(),
+    bf_control.is_tenant_id(text);
 
 DROP SCHEMA IF EXISTS bf_control;

@@ -32,6 +32,12 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/v1/tenants/{tenant_id}"): Role.VIEWER,
     ("PUT", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
     ("PATCH", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
+    ("GET", "/v1/tenants/{tenant_id}/limits"): Role.VIEWER,
+    ("PATCH", "/v1/tenants/{tenant_id}/limits"): Role.OPERATOR,
+    ("GET", "/v1/tenants/{tenant_id}/usage"): Role.VIEWER,
+    ("GET", "/v1/catalog/limits"): Role.VIEWER,
+    ("GET", "/v1/catalog/limits/{limit_name}"): Role.VIEWER,
+    ("PUT", "/v1/catalog/limits/{limit_name}"): Role.ADMIN,
     ("GET", "/v1/operations"): Role.VIEWER,
     ("POST", "/v1/operations/{operation_id}/cancel"): Role.OPERATOR,
     ("POST", "/v1/operations/{operation_id}/retry"): Role.OPERATOR,
@@ -47,7 +53,7 @@ async def _call(
     api: Api, method: str, path: str, headers: dict[str, str], *, tenant_id: str = "acme_corp"
 ) -> httpx.Response:
     """Without the client's own key."""
-    path = path.format(tenant_id=tenant_id, operation_id=uuid4())
+    path = path.format(tenant_id=tenant_id, operation_id=uuid4(), limit_name="max_budgets")
     content = b"{}" if method in {"POST", "PUT", "PATCH"} else None
     transport = httpx.ASGITransport(api.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as stranger:
