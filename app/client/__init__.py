@@ -26,6 +26,8 @@ from app.client.models import (
     DowngradePlan,
     FullTenant,
     Health,
+    Limit,
+    Limits,
     Operation,
     OperationEvent,
     OperationStatus,
@@ -36,6 +38,7 @@ from app.client.models import (
     TenantChanges,
     TenantOptions,
     TenantState,
+    TenantUsage,
 )
 
 __all__ = [
@@ -51,6 +54,8 @@ __all__ = [
     "Forbidden",
     "FullTenant",
     "Health",
+    "Limit",
+    "Limits",
     "NotFound",
     "Operation",
     "OperationCancelled",
@@ -66,6 +71,7 @@ __all__ = [
     "TenantChanges",
     "TenantOptions",
     "TenantState",
+    "TenantUsage",
     "TooManyRequests",
     "Unauthorized",
     "Unavailable",

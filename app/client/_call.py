@@ -113,6 +113,10 @@ def tenant_path(tenant_id: str) -> str:
     return f"/v1/tenants/{_segment(tenant_id)}"
 
 
+def limit_path(name: str) -> str:
+    return f"/v1/catalog/limits/{_segment(name)}"
+
+
 def operation_path(operation: OperationRef) -> str:
     return f"/v1/operations/{_segment(str(operation.id if isinstance(operation, Operation) else operation))}"
 

@@ -1,5 +1,6 @@
 """What limits there are, what a tenant has of them, and how much it uses. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,18 @@ COLUMN_RANGES: Final = {
     "forecast_horizon_limit": (1, 120),
     "concurrent_users_limit": (0, 10**6),
 }
+
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def limit_name(value: str) -> str:
+    """Raises ValueError, saying why, unless `value` may be the name of a limit."""
+    if _NAME.fullmatch(value) is None:
+        raise ValueError("must have 1 to 63 of a-z, 0-9 and _, a letter first")
+    if value in RESERVED:
+        raise ValueError("is reserved")
+    return value
 
 
 class Source(StrEnum):

@@ -10,12 +10,6 @@ from app.limits import model
 from app.limits.model import CEILING, ENFORCEABLE, Enforcement, Event, Limit, Method, Source, TenantLimits, Usage
 
 
-def _not_reserved(value: str) -> str:
-    if value in model.RESERVED:
-        raise ValueError("is reserved")
-    return value
-
-
 def _text(value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("must not contain control characters")
@@ -24,10 +18,32 @@ def _text(value: str) -> str:
     return value
 
 
-LimitName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"), AfterValidator(_not_reserved)]
+LimitName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$"), AfterValidator(model.limit_name)]
 TierName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")]
 # A number that is written as one: neither true nor "5".
 Number = Annotated[int, Field(strict=True, ge=0, le=CEILING)]
+
+
+_LIMITS: Final[dict[str, Any]] = {
+    "max_budget_lines": 500000,
+    "forecast_horizon_limit": 36,
+    "concurrent_users_limit": 100,
+    "max_budgets": 500,
+    "max_forecast_horizon": 36,
+    "max_forecasts": None,
+    "max_scenarios": None,
+    "storage_mb": None,
+    "sources": {
+        "max_budget_lines": "tenant",
+        "forecast_horizon_limit": "tenant",
+        "concurrent_users_limit": "default",
+        "max_budgets": "tenant",
+        "max_forecast_horizon": "tenant",
+        "max_forecasts": "default",
+        "max_scenarios": "default",
+        "storage_mb": "default",
+    },
+}
 
 
 class LimitsOut(BaseModel):
@@ -37,28 +53,7 @@ class LimitsOut(BaseModel):
         extra="allow",
         json_schema_extra={
             "additionalProperties": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-            "examples": [
-                {
-                    "max_budget_lines": 500000,
-                    "forecast_horizon_limit": 36,
-                    "concurrent_users_limit": 100,
-                    "max_budgets": 500,
-                    "max_forecast_horizon": 36,
-                    "max_forecasts": None,
-                    "max_scenarios": None,
-                    "storage_mb": None,
-                    "sources": {
-                        "max_budget_lines": "tenant",
-                        "forecast_horizon_limit": "tenant",
-                        "concurrent_users_limit": "default",
-                        "max_budgets": "tenant",
-                        "max_forecast_horizon": "tenant",
-                        "max_forecasts": "default",
-                        "max_scenarios": "default",
-                        "storage_mb": "default",
-                    },
-                }
-            ],
+            "examples": [_LIMITS],
         },
     )
 
@@ -78,6 +73,8 @@ def _members(limits: TenantLimits) -> dict[str, Any]:
 
 
 class LimitsChanged(LimitsOut):
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_LIMITS, "exceeded": ["max_budgets"]}]})
+
     exceeded: list[str] = Field(description="Limits of which more is used already: there can be no more")
 
     @classmethod

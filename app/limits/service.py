@@ -122,7 +122,7 @@ async def define(conn: Connection, limit: Limit, *, before: Limit | None, origin
 
     Tenants that have no value of their own have the new default, or their tier's, from then on.
     """
-    errors = await _wrong_definition(conn, limit)
+    errors = await wrong_definition(conn, limit)
     if errors:
         raise Invalid("The request is not valid; see errors.", errors=errors)
     if limit == before:
@@ -153,7 +153,8 @@ def _as_json(limit: Limit) -> dict[str, object]:
     }
 
 
-async def _wrong_definition(conn: Connection, limit: Limit) -> list[FieldError]:
+async def wrong_definition(conn: Connection, limit: Limit) -> list[FieldError]:
+    """What define() would refuse."""
     errors = _wrong_range(limit)
     tiers = await catalog.tier_names(conn)
     for name, pointer, value in (

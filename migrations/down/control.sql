@@ -15,7 +15,10 @@ DROP FUNCTION IF EXISTS
     bf_control.holds_credentials(jsonb), bf_control.is_currency(text), bf_control.is_time_zone(text),
     bf_control.lock_built_tenant(text), bf_control.touch_row(), bf_control.tenant_config_check(),
     bf_control.tenant_config_record(), bf_control.tenant_settings(text), bf_control.change_tenant(text, jsonb),
-    bf_control.lock_tenant_config(text), bf_control.inherited_limit(text, text),
+    bf_control.lock_tenant_config(text);
+
+DROP FUNCTION IF EXISTS
+    bf_control.inherited_limit(text, text),
     bf_control.usage_noted(text, text, integer, bigint, bigint), bf_control.usage_judge(text, text, bigint, bigint),
     bf_control.usage_count(), bf_control.usage_change(), bf_control.usage_clear(),
     bf_control.usage_begin(text, regclass, text), bf_control.tenant_limits_check(),

@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
+from tests.schema.conftest import bare_cluster, site
 from tests.support.cluster import Cluster
 from tests.support.data import make_tenant
+
+__all__ = ["bare_cluster", "site"]
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from tests.support.api import Api
-from tests.support.data import make_tenant, suspend
+from tests.support.data import LATEST, make_tenant, suspend
 from tests.support.problems import problem
 
 _PATH = "/v1/tenants/acme_corp"
@@ -51,7 +51,7 @@ async def test_it_is_the_basic_view_and_five_parts(api: Api) -> None:
     assert whole["integrations"] == {"auth_rbac": {"realm": None}}
     assert whole["health"]["status"] == "pass"
     assert {name: check["observed"] for name, check in whole["health"]["checks"].items()} == {
-        "state": "active", "schema_version": 1, "last_operation": "succeeded",
+        "state": "active", "schema_version": LATEST, "last_operation": "succeeded",
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import httpx
 
 from app.client import _config
 from app.client._async.health import Probes
+from app.client._async.limits import TenantLimits
 from app.client._async.operations import Operations
 from app.client._async.schema import Schema
 from app.client._async.tenants import Tenants
@@ -48,6 +49,7 @@ class AsyncClient:
         self._transport = transport
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
+        self.limits = TenantLimits(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 
