@@ -64,6 +64,7 @@ def _option(location: Sequence[object]) -> str:
 
 
 def user() -> str:
+    """Who runs the command."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -112,6 +112,10 @@ class Tenant(_Model):
     created_by: str
     last_operation: str | None = None
     error: Problem | None = None
+    state_reason: str | None = None
+    state_changed_at: datetime | None = None
+    state_changed_by: str | None = None
+    purge_time: datetime | None = None
     etag: str | None = Field(None, exclude=True)
 
 

@@ -35,6 +35,7 @@ STATUS: Final[Mapping[type[AppError], int]] = {
     errors.TooLarge: 413,
     errors.UnsupportedMediaType: 415,
     errors.Invalid: 422,
+    errors.PreconditionRequired: 428,
     errors.Unavailable: 503,
     errors.Transient: 503,
 }

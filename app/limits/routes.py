@@ -99,21 +99,21 @@ async def list_catalog_limits(db: Db, _: CurrentViewer, known: IfNoneMatch) -> R
 
 
 @router.get(
-    "/catalog/limits/{limit_name}",
+    "/catalog/limits/{name}",
     summary="Read a limit of the catalogue",
     response_model=LimitOut,
     responses={200: {"headers": ETAG}, 304: NOT_MODIFIED, **problems(400, 404, 422)},
 )
 async def get_catalog_limit(
-    limit_name: Annotated[LimitName, Path()], db: Db, _: CurrentViewer, known: IfNoneMatch
+    name: Annotated[LimitName, Path()], db: Db, _: CurrentViewer, known: IfNoneMatch
 ) -> Response:
     async with db.connection() as conn:
-        limit = await service.require(conn, limit_name)
+        limit = await service.require(conn, name)
     return conditional.answer(LimitOut.of(limit), known)
 
 
 @router.put(
-    "/catalog/limits/{limit_name}",
+    "/catalog/limits/{name}",
     summary="Add a limit to the catalogue, or change it",
     response_model=LimitOut,
     responses={
@@ -123,7 +123,7 @@ async def get_catalog_limit(
     },
 )
 async def put_catalog_limit(
-    limit_name: Annotated[LimitName, Path()],
+    name: Annotated[LimitName, Path()],
     body: LimitIn,
     db: Db,
     actor: CurrentAdmin,
@@ -132,14 +132,14 @@ async def put_catalog_limit(
     validate_only: ValidateOnly = False,
 ) -> Response:
     """The whole of it. Tenants without a value of their own follow the default, and what their tier says, at once."""
-    wanted = body.limit(limit_name)
+    wanted = body.limit(name)
     async with db.transaction(keep=not validate_only) as conn:
-        before = await service.find(conn, limit_name, lock=True)
+        before = await service.find(conn, name, lock=True)
         if before is None and if_match is not None:
-            raise Missing(f"There is no limit {limit_name}; without If-Match it is added.")
+            raise Missing(f"There is no limit {name}; without If-Match it is added.")
         if before is not None:
             if must_be_new:
-                raise Exists(f"Limit {limit_name} exists.")
+                raise Exists(f"Limit {name} exists.")
             conditional.require_match(if_match, conditional.tag_of(conditional.body_of(LimitOut.of(before))))
         await service.define(conn, wanted, before=before, origin=origin_of(actor))
     if validate_only:

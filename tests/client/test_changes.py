@@ -65,14 +65,14 @@ async def test_a_dry_run_changes_nothing(client: AsyncClient, unique: str) -> No
 
 
 async def test_lists_are_filtered(client: AsyncClient, unique: str) -> None:
-    await client.tenants.create(f"{unique}_a", "A", features_enabled=[unique])
-    await client.tenants.create(f"{unique}_b", "B", subscription_tier="gold")
+    await client.tenants.create(f"{unique}_a", "A", features_enabled=["real_time_collaboration"])
+    await client.tenants.create(f"{unique}_b", "B", subscription_tier="premium")
 
     async def found(**filters: object) -> list[str]:
         return [tenant.tenant_id async for tenant in client.tenants.list(q=unique, **filters)]
 
-    assert await found(feature=unique) == [f"{unique}_a"]
-    assert await found(tier="gold") == [f"{unique}_b"]
+    assert await found(feature="real_time_collaboration") == [f"{unique}_a"]
+    assert await found(tier="premium") == [f"{unique}_b"]
     assert await found(schema_version=99) == []
     assert await found(state="active", order_by="-name") == [f"{unique}_b", f"{unique}_a"]
 
@@ -104,3 +104,19 @@ async def test_what_was_planned_is_destroyed(connect: Connect, cluster: Cluster,
         assert (ended.kind, ended.status) == ("schema.downgrade", "succeeded")
         assert (await client.schema.get()).current["shared"] is None
     await cluster.drop_database(name)
+
+
+async def test_a_tenant_is_suspended_deleted_and_brought_back(client: AsyncClient, unique: str) -> None:
+    made = await client.tenants.create(unique, "ACME")
+    assert (await client.tenants.suspend(unique, validate_only=True)).state == "suspended"
+    suspended = await client.tenants.suspend(unique, reason="unpaid")
+    assert (suspended.state, suspended.state_reason) == ("suspended", "unpaid")
+    with pytest.raises(Conflict, match="tenant_state_forbids"):
+        await client.tenants.suspend(unique)
+    assert (await client.tenants.resume(unique)).is_active
+    with pytest.raises(PreconditionFailed):
+        await client.tenants.delete(unique, if_match=made.etag)
+    deleted = await client.tenants.delete(unique, reason="left")
+    assert (deleted.state, deleted.purge_time is None) == ("deleted", False)
+    assert await client.tenants.delete(unique) == deleted
+    assert (await client.tenants.restore(unique)).state == "active"

@@ -163,6 +163,54 @@ class Tenants:
                 raise
             return tenant
 
+    async def suspend(
+        self,
+        tenant_id: str,
+        *,
+        reason: str | None = None,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Tenant:
+        """The tenant, which the database keeps its application out of from now on. Raises Conflict as it stands."""
+        return await self._moved(tenant_id, "suspend", reason, validate_only, idempotency_key)
+
+    async def resume(
+        self,
+        tenant_id: str,
+        *,
+        reason: str | None = None,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Tenant:
+        """The tenant, active again. Raises Conflict unless it was suspended."""
+        return await self._moved(tenant_id, "resume", reason, validate_only, idempotency_key)
+
+    async def delete(
+        self, tenant_id: str, *, reason: str | None = None, if_match: str | None = None, validate_only: bool = False
+    ) -> Tenant:
+        """The tenant, which is kept until its `purge_time`; one that was deleted already is returned as it is."""
+        query = {"reason": reason}
+        call = _call.delete(tenant_path(tenant_id), query, if_match=if_match, validate_only=validate_only)
+        return read(await self._transport.send(call), Tenant)
+
+    async def restore(
+        self,
+        tenant_id: str,
+        *,
+        reason: str | None = None,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Tenant:
+        """The tenant as it was before it was deleted. Raises Conflict unless it was."""
+        return await self._moved(tenant_id, "restore", reason, validate_only, idempotency_key)
+
+    async def _moved(
+        self, tenant_id: str, transition: str, reason: str | None, validate_only: bool, key: str | None
+    ) -> Tenant:
+        body = {} if reason is None else {"reason": reason}
+        path = f"{tenant_path(tenant_id)}/{transition}"
+        return read(await self._transport.send(_call.post(path, body, key=key, validate_only=validate_only)), Tenant)
+
     async def _provisioned(
         self, tenant_id: str, response: httpx.Response, until: Deadline | None
     ) -> Tenant | Operation:
