@@ -37,6 +37,7 @@ from app.integrations.endpoint import Policy
 from app.integrations.request import Rules
 from app.integrations.schemas import CheckOut, IntegrationList, IntegrationOut
 from app.kinds import RULES
+from app.limits import routes as limits
 from app.log import logger
 from app.operations import routes as operations
 from app.operations.rules import AllRules
@@ -65,6 +66,7 @@ _ROUTERS = (
     config.router,
     integrations.router,
     features.router,
+    limits.router,
     catalog.router,
     operations.router,
     health.router,
@@ -77,6 +79,7 @@ _TAGS = {
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
     "integrations": "What a tenant is connected with, and whether it answers",
+    "limits": "How much a tenant may use, and how much of it it does",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }

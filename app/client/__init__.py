@@ -33,6 +33,8 @@ from app.client.models import (
     Integration,
     IntegrationCheck,
     IntegrationSettings,
+    Limit,
+    Limits,
     NewTenant,
     Operation,
     OperationEvent,
@@ -44,6 +46,7 @@ from app.client.models import (
     TenantChanges,
     TenantOptions,
     TenantState,
+    TenantUsage,
 )
 
 __all__ = [
@@ -65,6 +68,8 @@ __all__ = [
     "Integration",
     "IntegrationCheck",
     "IntegrationSettings",
+    "Limit",
+    "Limits",
     "NewTenant",
     "NotFound",
     "Operation",
@@ -82,6 +87,7 @@ __all__ = [
     "TenantChanges",
     "TenantOptions",
     "TenantState",
+    "TenantUsage",
     "TooManyRequests",
     "Unauthorized",
     "Unavailable",
