@@ -20,7 +20,7 @@ _IDENT: Final = r'"(?:[^"]|"")+"|[^\s".,()]+'
 _COPY: Final = re.compile(rf"COPY ({_IDENT})\.({_IDENT}) \((.*)\) FROM stdin;")
 _COLUMN: Final = re.compile(_IDENT)
 # Settings of a session of pg_restore's own, and psql's commands.
-_LEFT_OUT: Final = ("SET ", "SELECT pg_catalog.set_config(")
+_LEFT_OUT: Final = re.compile(r"SET |SELECT pg_catalog\.set_config\(")
 _PSQL: Final = (b"\\restrict", b"\\unrestrict")
 
 
@@ -62,7 +62,7 @@ async def parts(tools: Tools, path: Path, *, data_only: bool = False) -> AsyncGe
 
 def _statements(lines: list[bytes]) -> list[Statement]:
     found = script.split(b"\n".join(lines).decode())
-    return [Statement(text=text) for text in found if not text.startswith(_LEFT_OUT)]
+    return [Statement(text=text) for text in found if _LEFT_OUT.match(text) is None]
 
 
 def _plain(identifier: str) -> str:
