@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import Depends, FastAPI
 
 from app.apikeys.service import Keys
+from app.catalog import routes as catalog
 from app.config import routes as config
 from app.config.schemas import VersionOut
 from app.dashboard import routes as dashboard
@@ -20,6 +21,7 @@ from app.db.pool import Database
 from app.db.pools import ddl_database, request_database
 from app.db.readiness import Readiness
 from app.errors import AppError
+from app.features import routes as features
 from app.health import routes as health
 from app.http import auth, problem
 from app.http.context import RequestContext
@@ -45,10 +47,23 @@ from app.worker import Worker
 
 _log = logger(__name__)
 MAX_BODY = 1024 * 1024
+_ROUTERS = (
+    schema.router,
+    tenants.router,
+    lifecycle.router,
+    config.router,
+    features.router,
+    catalog.router,
+    operations.router,
+    health.router,
+    dashboard.router,
+)
 _TAGS = {
     "schema": "What is installed, bringing it up to date, and taking it away",
     "tenants": "Provisioning, reading and changing tenants",
     "configuration": "A tenant's configuration, its history, and the way back",
+    "features": "What a tenant may use, and why",
+    "catalog": "What there is to choose from",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }
@@ -86,16 +101,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    routers = (
-        schema.router,
-        tenants.router,
-        lifecycle.router,
-        config.router,
-        operations.router,
-        health.router,
-        dashboard.router,
-    )
-    for router in routers:
+    for router in _ROUTERS:
         first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
         app.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)

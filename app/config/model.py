@@ -27,10 +27,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantSettings:
-    """`limits` has the columns and what usage_limits adds; `features` are the names of the enabled ones."""
+    """`limits` has the columns and what usage_limits adds."""
 
     configuration: dict[str, Any]
-    features: list[str]
     limits: dict[str, Any]
     integrations: dict[str, Any]
 
@@ -39,7 +38,6 @@ def settings_of(row: Mapping[str, Any]) -> TenantSettings:
     """`row` is tenant_config's as JSON."""
     return TenantSettings(
         configuration={name: row[name] for name in DEFAULTS},
-        features=sorted(row["features_enabled"]),
         limits={**row["usage_limits"], **{name: row[name] for name in LIMIT_COLUMNS}},
         integrations=row["apg_integrations"],
     )

@@ -118,12 +118,6 @@ class ConfigOut(BaseModel):
         return cls(**settings.configuration)
 
 
-class FeatureOut(BaseModel):
-    name: str
-    enabled: bool
-    source: Literal["tenant"]
-
-
 class DifferenceOut(BaseModel):
     """`before` or `after` is absent where there was or is no such value."""
 

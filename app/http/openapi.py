@@ -89,7 +89,11 @@ _HEADER_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "last-event-id": {"pattern": "^[0-9]{1,9}$"},
     "prefer": {"examples": ["wait=10"]},
 }
-_PATHS: Final = {"tenant_id": "acme_corp", "operation_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11"}
+_PATHS: Final = {
+    "tenant_id": "acme_corp",
+    "name": "ai_insights",
+    "operation_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
+}
 
 
 def tidied(document: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app.db.pool import Connection
 from app.errors import Conflict, NotFound
-from app.registry import model, queries
+from app.registry import model, page_queries, queries
 from app.registry.model import (
     CHANGEABLE,
     TRANSITIONS,
@@ -14,7 +14,7 @@ from app.registry.model import (
     Transition,
     states_allowing,
 )
-from app.registry.queries import OrderBy
+from app.registry.page_queries import OrderBy
 
 
 class TenantNotFound(NotFound):
@@ -92,7 +92,7 @@ async def page(
     conn: Connection, wanted: TenantFilter, *, after: tuple[str, str] | None, size: int
 ) -> tuple[list[Tenant], tuple[str, str] | None]:
     """A page, and where the next one starts; None with the last one."""
-    tenants = await queries.page(
+    tenants = await page_queries.page(
         conn,
         state=wanted.state,
         tier=wanted.tier,
@@ -106,4 +106,4 @@ async def page(
     if len(tenants) <= size:
         return tenants, None
     last = tenants[size - 1]
-    return tenants[:size], (queries.order_value(last, wanted.order_by), TenantId(last.tenant_id))
+    return tenants[:size], (page_queries.order_value(last, wanted.order_by), TenantId(last.tenant_id))

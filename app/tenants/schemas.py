@@ -5,8 +5,12 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from app.catalog.schemas import FeatureName, TierName
 from app.config.model import LIMIT_COLUMNS, TenantSettings
-from app.config.schemas import ConfigIn, ConfigOut, FeatureOut
+from app.config.schemas import ConfigIn, ConfigOut
+from app.features.model import TenantFeature
+from app.features.schemas import EXAMPLE as FEATURE_EXAMPLE
+from app.features.schemas import FeatureOut, FeaturesOut
 from app.health.schemas import Health
 from app.http.values import JsonObject, printable
 from app.operations.schemas import ProblemOut
@@ -26,8 +30,6 @@ NewTenantId = Annotated[
 ]
 BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
 User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(printable)]
-Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")]
-FeatureName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 class LimitsIn(BaseModel):
@@ -62,9 +64,11 @@ class TenantFields(BaseModel):
 
     tenant_name: Name
     created_by: User | None = Field(None, description="By default the name of the API key, cut to 36 characters")
-    subscription_tier: Tier = "standard"
+    subscription_tier: TierName = "standard"
     billing_contact: BillingContact | None = None
-    features_enabled: list[FeatureName] | None = Field(None, max_length=200)
+    features_enabled: list[FeatureName] | None = Field(
+        None, max_length=200, description="Just these, whatever the tier includes; by default what the tier includes"
+    )
     limits: LimitsIn | None = None
     config: ConfigIn | None = None
     integrations: IntegrationsIn | None = None
@@ -144,7 +148,7 @@ class TenantPatch(BaseModel):
 
     # Neither can be null, and what is absent is not looked at: the factories only keep a default out of the document.
     tenant_name: Name = Field(default_factory=str)
-    subscription_tier: Tier = Field(default_factory=str)
+    subscription_tier: TierName = Field(default_factory=str)
     billing_contact: BillingContact | None = None
 
     def changes(self) -> dict[str, Any]:
@@ -232,7 +236,7 @@ class TenantFull(TenantOut):
                 {
                     **_EXAMPLE,
                     "config": None,
-                    "features": [{"name": "ai_insights", "enabled": True, "source": "tenant"}],
+                    "features": [FEATURE_EXAMPLE],
                     "limits": {"max_budget_lines": 100000, "forecast_horizon_limit": 60, "max_budgets": 500},
                     "integrations": {},
                     "health": {"status": "pass", "checks": {"state": {"status": "pass", "observed": "active"}}},
@@ -242,18 +246,20 @@ class TenantFull(TenantOut):
     )
 
     config: ConfigOut | None
-    features: list[FeatureOut] | None
+    features: list[FeatureOut] | None = Field(description="Those that are enabled")
     limits: dict[str, Any] | None = Field(description="Values by name, as tenant_config has them")
     integrations: dict[str, Any] | None
     health: Health
 
     @classmethod
-    def whole(cls, tenant: Tenant, settings: TenantSettings | None, health: Health) -> Self:
+    def whole(
+        cls, tenant: Tenant, settings: TenantSettings | None, features: list[TenantFeature], health: Health
+    ) -> Self:
         known: dict[str, Any] = dict.fromkeys(("config", "features", "limits", "integrations"))
         if settings is not None:
             known = {
                 "config": ConfigOut.of(settings),
-                "features": [FeatureOut(name=name, enabled=True, source="tenant") for name in settings.features],
+                "features": [f for f in FeaturesOut.of(features).features if f.enabled],
                 "limits": settings.limits,
                 "integrations": settings.integrations,
             }

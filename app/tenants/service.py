@@ -85,6 +85,7 @@ async def _accepted(conn: Connection, tenant_id: TenantId, tenant_name: str, tie
 async def _check_values(conn: Connection, request: TenantRequest) -> None:
     """What only the database knows, before it is too late for a 422."""
     errors = await catalog.wrong_tier(conn, request.subscription_tier)
+    errors += await catalog.wrong_features(conn, request.document.get("features_enabled", []))
     # A name holds credentials only as part of a URL: most requests have nothing more to ask.
     if request.config or "://" in request.tenant_name:
         errors += await _wrong_config(conn, request)

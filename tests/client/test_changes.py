@@ -65,14 +65,14 @@ async def test_a_dry_run_changes_nothing(client: AsyncClient, unique: str) -> No
 
 
 async def test_lists_are_filtered(client: AsyncClient, unique: str) -> None:
-    await client.tenants.create(f"{unique}_a", "A", features_enabled=[unique])
-    await client.tenants.create(f"{unique}_b", "B", subscription_tier="gold")
+    await client.tenants.create(f"{unique}_a", "A", features_enabled=["real_time_collaboration"])
+    await client.tenants.create(f"{unique}_b", "B", subscription_tier="premium")
 
     async def found(**filters: object) -> list[str]:
         return [tenant.tenant_id async for tenant in client.tenants.list(q=unique, **filters)]
 
-    assert await found(feature=unique) == [f"{unique}_a"]
-    assert await found(tier="gold") == [f"{unique}_b"]
+    assert await found(feature="real_time_collaboration") == [f"{unique}_a"]
+    assert await found(tier="premium") == [f"{unique}_b"]
     assert await found(schema_version=99) == []
     assert await found(state="active", order_by="-name") == [f"{unique}_b", f"{unique}_a"]
 

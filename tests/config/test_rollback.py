@@ -155,12 +155,13 @@ async def test_a_version_of_an_earlier_tenant_with_this_id_is_not_there(
 
 async def test_a_version_whose_tier_is_gone_is_409(idle_api: Api, superuser: asyncpg.Connection) -> None:
     path = "/v1/tenants/acme_corp"
-    for tier in ("premium", "basic"):
+    await superuser.execute("INSERT INTO bf_control.tier (name, rank) VALUES ('gold', 60)")
+    for tier in ("gold", "basic"):
         await idle_api.client.patch(path, json={"subscription_tier": tier})
-    await superuser.execute("DELETE FROM bf_control.tier WHERE name = 'premium'")
+    await superuser.execute("DELETE FROM bf_control.tier WHERE name = 'gold'")
     before = await tables.counts(superuser)
     told = problem(await rollback(idle_api, 2), 409, "tier_gone")
-    assert told["tier"] == "premium"
+    assert told["tier"] == "gold"
     assert await tables.counts(superuser) == before
     assert (await rollback(idle_api, 1)).status_code == 200
 

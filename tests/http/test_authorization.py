@@ -41,6 +41,15 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("PATCH", "/v1/tenants/{tenant_id}/config"): Role.OPERATOR,
     ("GET", "/v1/tenants/{tenant_id}/config/history"): Role.VIEWER,
     ("POST", "/v1/tenants/{tenant_id}/config/rollback"): Role.OPERATOR,
+    ("GET", "/v1/tenants/{tenant_id}/features"): Role.VIEWER,
+    ("PUT", "/v1/tenants/{tenant_id}/features/{name}"): Role.OPERATOR,
+    ("DELETE", "/v1/tenants/{tenant_id}/features/{name}"): Role.OPERATOR,
+    ("GET", "/v1/catalog/features"): Role.VIEWER,
+    ("GET", "/v1/catalog/features/{name}"): Role.VIEWER,
+    ("PUT", "/v1/catalog/features/{name}"): Role.ADMIN,
+    ("GET", "/v1/catalog/tiers"): Role.VIEWER,
+    ("GET", "/v1/catalog/tiers/{name}"): Role.VIEWER,
+    ("PUT", "/v1/catalog/tiers/{name}"): Role.ADMIN,
     ("GET", "/v1/operations"): Role.VIEWER,
     ("POST", "/v1/operations/{operation_id}/cancel"): Role.OPERATOR,
     ("POST", "/v1/operations/{operation_id}/retry"): Role.OPERATOR,
@@ -58,7 +67,7 @@ async def _call(
     api: Api, method: str, path: str, headers: dict[str, str], *, tenant_id: str = "acme_corp"
 ) -> httpx.Response:
     """Without the client's own key."""
-    path = path.format(tenant_id=tenant_id, operation_id=uuid4())
+    path = path.format(tenant_id=tenant_id, operation_id=uuid4(), name="ai_insights")
     content = b"{}" if method in {"POST", "PUT", "PATCH"} else None
     transport = httpx.ASGITransport(api.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as stranger:
