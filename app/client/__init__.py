@@ -23,6 +23,9 @@ from app.client.errors import (
     WaitTimeout,
 )
 from app.client.models import (
+    Configuration,
+    ConfigVersion,
+    Difference,
     DowngradePlan,
     FullTenant,
     Health,
@@ -44,9 +47,12 @@ __all__ = [
     "BadRequest",
     "Client",
     "ClientError",
+    "ConfigVersion",
+    "Configuration",
     "ConfigurationError",
     "Conflict",
     "ConnectionFailed",
+    "Difference",
     "DowngradePlan",
     "Forbidden",
     "FullTenant",

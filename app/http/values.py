@@ -38,4 +38,3 @@ Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterVa
 JsonObject = dict[Annotated[str, AfterValidator(plain_json)], Annotated[JsonValue, AfterValidator(plain_json)]]
 JsonList = list[Annotated[JsonValue, AfterValidator(plain_json)]]
 # Why somebody asked for it, for whoever wants to know later.
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(printable)]

@@ -8,6 +8,7 @@ import httpx
 
 from app.client import _config
 from app.client._config import Times
+from app.client._sync.config import Config
 from app.client._sync.health import Probes
 from app.client._sync.operations import Operations
 from app.client._sync.schema import Schema
@@ -48,6 +49,7 @@ class Client:
         self._transport = transport
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
+        self.config = Config(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 
