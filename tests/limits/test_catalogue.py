@@ -120,7 +120,7 @@ async def test_a_wrong_definition_is_422_and_changes_nothing(
         ("max_budgets", {"unit": "a\nb"}, "/unit"), ("max_budgets", {"default": True}, "/default"),
         ("storage_mb", {"enforcement": "enforce"}, "/enforcement"),
         ("max_other", {"enforcement": "warn"}, "/enforcement"),
-        ("max_budget_lines", {"default": None}, "/default"), ("max_budget_lines", {"maximum": 10**9 + 1}, "/maximum"),
+        ("max_budget_lines", {"default": None}, "/default"), ("max_budget_lines", {"maximum": 10**9 + 1, "default": 1}, "/maximum"),
         ("forecast_horizon_limit", {"minimum": 0, "maximum": 120, "default": 60}, "/minimum"),
         ("forecast_horizon_limit", {"minimum": 1, "maximum": 121, "default": 60}, "/maximum"),
         ("sources", {}, "path/name"), ("Max", {}, "path/name"), ("x" * 64, {}, "path/name"),

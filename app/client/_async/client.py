@@ -7,6 +7,7 @@ from typing import Self
 import httpx
 
 from app.client import _config
+from app.client._async.config import Config
 from app.client._async.health import Probes
 from app.client._async.integrations import Integrations
 from app.client._async.limits import TenantLimits
@@ -50,6 +51,7 @@ class AsyncClient:
         self._transport = transport
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
+        self.config = Config(transport)
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
         self.schema = Schema(transport, self.operations)

@@ -8,6 +8,7 @@ import httpx
 
 from app.client import _config
 from app.client._config import Times
+from app.client._sync.config import Config
 from app.client._sync.health import Probes
 from app.client._sync.integrations import Integrations
 from app.client._sync.limits import TenantLimits
@@ -50,6 +51,7 @@ class Client:
         self._transport = transport
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
+        self.config = Config(transport)
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
         self.schema = Schema(transport, self.operations)
