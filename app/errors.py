@@ -61,6 +61,11 @@ class PreconditionFailed(AppError):
     title = "Precondition failed"
 
 
+class PreconditionRequired(AppError):
+    code = "precondition_required"
+    title = "Precondition required"
+
+
 class TooLarge(AppError):
     code = "body_too_large"
     title = "Body too large"

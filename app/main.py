@@ -6,13 +6,17 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
 
+from app.allow import Allow
 from app.apikeys.service import Keys
 from app.catalog import routes as catalog
+from app.config import routes as config
+from app.config.schemas import VersionOut
 from app.dashboard import routes as dashboard
 from app.db.pool import Database
 from app.db.pools import ddl_database, request_database
@@ -29,6 +33,11 @@ from app.http.media import refuse_other_media
 from app.http.openapi import tidied
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
+from app.integrations import routes as integrations
+from app.integrations.check import Checker
+from app.integrations.endpoint import Policy
+from app.integrations.request import Rules
+from app.integrations.schemas import CheckOut, IntegrationList, IntegrationOut
 from app.kinds import RULES
 from app.log import logger
 from app.operations import routes as operations
@@ -39,15 +48,22 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
+from app.tenants import bulk_routes as bulk
+from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
 from app.tenants.schemas import TenantFull, TenantOut
 from app.worker import Worker
 
 _log = logger(__name__)
 MAX_BODY = 1024 * 1024
+_INTEGRATIONS = (IntegrationOut, IntegrationList, CheckOut)
 _ROUTERS = (
     schema.router,
+    bulk.router,
     tenants.router,
+    lifecycle.router,
+    config.router,
+    integrations.router,
     features.router,
     catalog.router,
     ofrep.router,
@@ -58,9 +74,11 @@ _ROUTERS = (
 _TAGS = {
     "schema": "What is installed, bringing it up to date, and taking it away",
     "tenants": "Provisioning, reading and changing tenants",
+    "configuration": "A tenant's configuration, its history, and the way back",
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
     "ofrep": "What a tenant may use, by the OpenFeature remote evaluation protocol",
+    "integrations": "What a tenant is connected with, and whether it answers",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }
@@ -75,6 +93,9 @@ class Services(HttpServices):
     worker: Worker | None
     target: Target
     rules: AllRules
+    integrations: Rules
+    checker: Checker
+    delete_grace: timedelta
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -123,7 +144,7 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull):
+        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)
@@ -137,6 +158,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
         database = request_database(settings)
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
         readiness = Readiness()
+        policy = Policy(Allow.parse(settings.integration_allow))
         services = Services(
             database=database,
             keys=Keys(settings.api_key_pepper.get_secret_value()),
@@ -146,6 +168,9 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             readiness=readiness,
             target=files.target(settings),
             rules=RULES,
+            integrations=Rules(policy=policy, keyring=settings.keyring()),
+            checker=Checker(policy),
+            delete_grace=settings.delete_grace,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

@@ -1,13 +1,18 @@
 """Frozen settings from the environment. Only composition roots build them."""
 
 import os
+import re
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.allow import Allow
+from app.keyring import Keyring, parse_keys
 
 
 def _identifier(value: str) -> str:
@@ -21,6 +26,28 @@ def _identifier(value: str) -> str:
 
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
+
+
+def _secret_keys(value: SecretStr) -> SecretStr:
+    parse_keys(value.get_secret_value())
+    return value
+
+
+def _allow(value: str) -> str:
+    Allow.parse(value)
+    return value
+
+
+_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,5})([mhd])", value)
+    if match is None:
+        raise ValueError("write 30d, 12h or 45m")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
@@ -96,12 +123,18 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
     api_key_pepper: SecretStr = SecretStr("")
+    secret_keys: Annotated[SecretStr, AfterValidator(_secret_keys)] = SecretStr("")
+    integration_allow: Annotated[str, AfterValidator(_allow)] = ""
     bootstrap_admin_key_file: Path | None = None
     db_pool_max: int = Field(10, ge=2, le=1000)
     request_timeout: float = Field(10.0, gt=0, description="Seconds a request has, beyond its own `Prefer: wait`.")
     flags_max_age: float = Field(30.0, gt=0, description="Seconds an API process keeps a tenant's flags for OFREP.")
     worker_concurrency: int = Field(2, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
+
+    delete_grace: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -113,6 +146,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    def keyring(self) -> Keyring:
+        """Of BF_SECRET_KEYS."""
+        return Keyring(parse_keys(self.secret_keys.get_secret_value()))
 
     def dsn(self) -> str:
         """Raises ValueError, naming the mend, where DATABASE_URL is not set."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import doctor, keys, schema, serve, tenants
+from app.cli import doctor, keys, lifecycle, schema, serve, tenants
 from app.cli.failure import Commands, Failure
 from app.db.embedded import EmbeddedError
 from app.errors import AppError
@@ -25,6 +25,7 @@ schema.register(cli)
 tenants.register(cli)
 doctor.register(cli)
 cli.add_typer(keys.cli, name="api-key", help="API keys: create, list, revoke.")
+cli.add_typer(lifecycle.cli, name="tenant", help="One tenant: show, suspend, resume, delete, restore.")
 cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 
 

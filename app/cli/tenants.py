@@ -54,7 +54,7 @@ def _request(tenant_id: str, tenant_name: str, created_by: str | None) -> Tenant
     if created_by is not None:
         body["created_by"] = created_by
     try:
-        return TenantIn.model_validate(body).request(tenant_id, caller=_user())
+        return TenantIn.model_validate(body).request(tenant_id, caller=user())
     except ValidationError as error:
         raise usage({_option(found["loc"]): found["msg"] for found in error.errors()}) from None
 
@@ -63,7 +63,8 @@ def _option(location: Sequence[object]) -> str:
     return f"--{'-'.join(map(str, location)).replace('_', '-')}"
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs the command."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -82,7 +83,7 @@ async def _create(loaded: Settings, request: TenantRequest) -> Tenant:
             await schema.require_settings(conn, files.target(loaded))
             version = await schema.require_installed(conn)
         await expected.prepare(version)
-        origin = Origin(actor=f"cli:{_user()}")
+        origin = Origin(actor=f"cli:{user()}")
         async with db.transaction() as conn:
             operation = await service.request_provisioning(
                 conn, request, operation_id=uuid4(), origin=origin, by_hand=True

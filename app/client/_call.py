@@ -88,6 +88,15 @@ def patch(path: str, body: Mapping[str, Any], *, if_match: str | None, validate_
     return _change("PATCH", path, body, headers=headers, validate_only=validate_only, wait=None)
 
 
+def delete(
+    path: str, query: Mapping[str, object] | None = None, *, if_match: str | None = None, validate_only: bool = False
+) -> Call:
+    """What is None in `query` is left out."""
+    params = {name: str(value) for name, value in (query or {}).items() if value is not None}
+    params |= {"validate_only": "true"} if validate_only else {}
+    return Call(method="DELETE", path=path, params=params, headers={} if if_match is None else {"If-Match": if_match})
+
+
 def _change(
     method: str,
     path: str,

@@ -34,12 +34,13 @@ class Actor:
 class RequireRole:
     """A dependency that answers 401 to strangers and 403 to callers without the role.
 
-    A key for one tenant has its role where the path names that tenant, and nowhere else; unless `in_body`: there the
-    route itself calls require_own(), once it knows which tenant it is asked about.
+    A key for one tenant has its role where the path names that tenant, and nowhere else. There, `own` is enough. Where
+    the tenant is named `in_body`, the route itself calls require_own(), once it knows which one it is asked about.
     """
 
-    def __init__(self, role: Role, *, in_body: bool = False) -> None:
+    def __init__(self, role: Role, *, own: Role | None = None, in_body: bool = False) -> None:
         self.role: Final = role
+        self.own: Final = own
         self._in_body = in_body
 
     async def __call__(
@@ -49,7 +50,8 @@ class RequireRole:
         header: Annotated[str | None, Security(_header)],
     ) -> Actor:
         actor = await _authenticate(request, bearer.credentials if bearer else header)
-        if not actor.role.includes(self.role):
+        enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
+        if not enough:
             raise Denied(f"This call needs the role {self.role}; the key's is {actor.role}.")
         if not self._in_body:
             require_own(actor, request.path_params.get("tenant_id"))
@@ -71,6 +73,7 @@ async def public() -> None:
 
 
 CurrentViewer = Annotated[Actor, Depends(RequireRole(Role.VIEWER))]
+CurrentViewerOrOwnReader = Annotated[Actor, Depends(RequireRole(Role.VIEWER, own=Role.READER))]
 CurrentOperator = Annotated[Actor, Depends(RequireRole(Role.OPERATOR))]
 CurrentAdmin = Annotated[Actor, Depends(RequireRole(Role.ADMIN))]
 # Of calls that name the tenant in their body.

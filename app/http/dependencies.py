@@ -29,6 +29,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         413: "The body is over 1 MiB",
         415: "The body is of a type that is not read here",
         422: "The request is not valid",
+        428: "This change needs If-Match",
         500: "A bug: the answer says nothing but the request id, under which the log has the rest",
         503: "No database connection is to be had, or it is not ready; see Retry-After",
     }.items()

@@ -1,10 +1,13 @@
 """What a tenant is. Pure: knows no database."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NewType
+
+from app.keyring import Sealed
 
 TenantId = NewType("TenantId", str)
 
@@ -23,13 +26,36 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class Transition(StrEnum):
+    """What is asked of a tenant that moves it to another state."""
+
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    DELETE = "delete"
+    RESTORE = "restore"
+    PURGE = "purge"
+
+
+# What each state allows, and where it leads; None is the state that the tenant was deleted from. The functions of
+# the shared schema allow the same (a test holds one to the other). Making a tenant goes its own way.
+TRANSITIONS: Final[Mapping[State, Mapping[Transition, State | None]]] = {
+    State.PROVISIONING: {},
+    State.ACTIVE: {Transition.SUSPEND: State.SUSPENDED, Transition.DELETE: State.DELETED},
+    State.SUSPENDED: {Transition.RESUME: State.ACTIVE, Transition.DELETE: State.DELETED},
+    State.DELETED: {Transition.RESTORE: None, Transition.PURGE: State.PURGING},
+    State.PURGING: {},
+    State.FAILED: {},
+}
+
 # Where name, tier, configuration, features, limits and integrations may be changed.
 CHANGEABLE: Final = frozenset({State.ACTIVE, State.SUSPENDED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """`schema_version` is None until there is a schema; `error` is a problem (RFC 9457) while failed."""
+    """`schema_version` is None until there is a schema; `error` is a problem (RFC 9457) while failed, and of a
+    deleted one whose purge failed. `state_reason` and the like tell of its last transition.
+    """
 
     tenant_id: TenantId
     tenant_name: str
@@ -44,10 +70,23 @@ class Tenant:
     updated_at: datetime
     last_operation_id: str | None
     error: dict[str, Any] | None
+    state_reason: str | None
+    state_changed_at: datetime | None
+    state_changed_by: str | None
+    purge_time: datetime | None
 
     @property
     def is_active(self) -> bool:
         return self.state is State.ACTIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedSecret:
+    """A credential of an integration, by its name, as it is stored."""
+
+    capability: str
+    name: str
+    sealed: Sealed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +98,14 @@ class TenantRequest:
     created_by: str
     subscription_tier: str
     config: dict[str, Any]
-    # As the client sent it: what a repeated request is compared with.
+    # As the client sent it, secrets by their fingerprints: what a repeated request is compared with.
     document: dict[str, Any]
+    # The same with the fingerprints under older keys.
+    aliases: tuple[dict[str, Any], ...] = ()
+    secrets: tuple[SealedSecret, ...] = ()
+
+    def is_stored_as(self, document: dict[str, Any]) -> bool:
+        return document == self.document or document in self.aliases
 
 
 def tenant_id(value: str) -> TenantId:
@@ -70,3 +115,8 @@ def tenant_id(value: str) -> TenantId:
     if value in _RESERVED or value.startswith(_RESERVED_PREFIXES):
         raise ValueError("is reserved")
     return TenantId(value)
+
+
+def states_allowing(transition: Transition) -> list[State]:
+    """In the order in which states are declared."""
+    return [state for state in State if transition in TRANSITIONS[state]]

@@ -1,25 +1,33 @@
 """SQL of the tenant registry."""
 
-from datetime import datetime
-from typing import Any, Final, Literal
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from asyncpg import Record
 
 from app.db.pool import Connection
-from app.registry.model import State, Tenant, TenantId, TenantRequest
-
-OrderBy = Literal["id", "-id", "name", "-name", "created_at", "-created_at"]
+from app.registry.model import (
+    TRANSITIONS,
+    State,
+    Tenant,
+    TenantId,
+    TenantRequest,
+    Transition,
+    states_allowing,
+)
 
 _GET = """
 SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
-       created_by, created_at, updated_at, last_operation_id, error
+       created_by, created_at, updated_at, last_operation_id, error, state_reason, state_changed_at, state_changed_by,
+       purge_time
   FROM bf_control.tenant WHERE tenant_id = $1
 """
 _LOCK_CONFIG = "SELECT bf_control.lock_tenant_config($1)"
 _GET_FOR_UPDATE = """
 SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
-       created_by, created_at, updated_at, last_operation_id, error
+       created_by, created_at, updated_at, last_operation_id, error, state_reason, state_changed_at, state_changed_by,
+       purge_time
   FROM bf_control.tenant WHERE tenant_id = $1 FOR NO KEY UPDATE
 """
 _REGISTER = """
@@ -46,51 +54,44 @@ _CHANGE = """
 SELECT bf_control.change_tenant($1, $2)
   FROM (SELECT set_config('bf.source', 'api', true), set_config('app.current_user_id', left($3, 36), true)) AS context
 """
+_MOVE = """
+SELECT bf_control.move_tenant($1, $2, $3, $4, $5, $6)
+  FROM (SELECT set_config('bf.source', 'api', true), set_config('app.current_user_id', left($5, 36), true)) AS context
+"""
 _HOLDS_CREDENTIALS = """
 SELECT ARRAY(SELECT d.key FROM jsonb_each($1::jsonb) AS d WHERE bf_control.holds_credentials(d.value))
 """
-# $1 state, $2 tier, $3 part of id or name, $4 a feature, $5 a schema version, $6 and $7 the last row of the page
-# before, $8 how many.
-_PAGE = """
-SELECT tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
-       created_by, created_at, updated_at, last_operation_id, error
-  FROM bf_control.tenant
- WHERE CASE WHEN $1::text IS NULL THEN state <> 'deleted' ELSE state = $1 END
-   AND ($2::text IS NULL OR subscription_tier = $2)
-   AND ($3::text IS NULL OR strpos(tenant_id, $3) > 0 OR strpos(lower(tenant_name), $3) > 0)
-   AND ($4::text IS NULL OR features @> ARRAY[$4::text])
-   AND ($5::integer IS NULL OR schema_version = $5)
-"""
-_BEYOND: Final[dict[OrderBy, str]] = {
-    "id": "AND ($6::text IS NULL OR tenant_id > $7) ORDER BY tenant_id LIMIT $8",
-    "-id": "AND ($6::text IS NULL OR tenant_id < $7) ORDER BY tenant_id DESC LIMIT $8",
-    "name": "AND ($6::text IS NULL OR (tenant_name, tenant_id) > ($6, $7)) ORDER BY tenant_name, tenant_id LIMIT $8",
-    "-name": """AND ($6::text IS NULL OR (tenant_name, tenant_id) < ($6, $7))
- ORDER BY tenant_name DESC, tenant_id DESC LIMIT $8""",
-    "created_at": """AND ($6::text IS NULL OR (created_at, tenant_id) > ($6::text::timestamptz, $7))
- ORDER BY created_at, tenant_id LIMIT $8""",
-    "-created_at": """AND ($6::text IS NULL OR (created_at, tenant_id) < ($6::text::timestamptz, $7))
- ORDER BY created_at DESC, tenant_id DESC LIMIT $8""",
-}
-# One statement for each order, so that each can walk its index.
-_LIST: Final[dict[OrderBy, str]] = {order: " ".join((_PAGE, beyond)) for order, beyond in _BEYOND.items()}
 
 
 async def get(conn: Connection, tenant_id: TenantId) -> Tenant | None:
     row = await conn.fetchrow(_GET, tenant_id)
-    return None if row is None else _tenant(row)
+    return None if row is None else tenant_of(row)
 
 
 async def lock(conn: Connection, tenant_id: TenantId) -> Tenant | None:
     """As get(); the row, and its tenant_config first, stay locked until the transaction ends."""
     await conn.execute(_LOCK_CONFIG, tenant_id)
     row = await conn.fetchrow(_GET_FOR_UPDATE, tenant_id)
-    return None if row is None else _tenant(row)
+    return None if row is None else tenant_of(row)
 
 
 async def change(conn: Connection, tenant_id: TenantId, changes: dict[str, Any], *, actor: str) -> None:
     """Sets tenant_name, subscription_tier, billing_contact: those that are in `changes`."""
     await conn.execute(_CHANGE, tenant_id, changes, actor)
+
+
+async def move(
+    conn: Connection,
+    tenant_id: TenantId,
+    transition: Transition,
+    *,
+    reason: str | None,
+    actor: str,
+    grace: timedelta | None = None,
+) -> None:
+    """Takes or gives the application role its way in too. Of a transition that the tenant's state allows."""
+    allowing = states_allowing(transition)
+    await conn.execute(_MOVE, tenant_id, allowing, TRANSITIONS[allowing[0]][transition], reason, actor, grace)
 
 
 async def credentials_in(conn: Connection, values: dict[str, Any]) -> list[str]:
@@ -133,39 +134,7 @@ async def fail(conn: Connection, tenant_id: TenantId, error: dict[str, Any]) -> 
     return await conn.fetchrow(_FAIL, tenant_id, error) is not None
 
 
-async def page(
-    conn: Connection,
-    *,
-    state: State | None,
-    tier: str | None,
-    contains: str | None,
-    feature: str | None,
-    schema_version: int | None,
-    order_by: OrderBy,
-    after: tuple[str, str] | None,
-    limit: int,
-) -> list[Tenant]:
-    """Up to `limit` tenants beyond `after`: the order's value (created_at in ISO 8601) and the id."""
-    value, last_id = (None, None) if after is None else after
-    needle = None if contains is None else contains.lower()
-    rows = await conn.fetch(_LIST[order_by], state, tier, needle, feature, schema_version, value, last_id, limit)
-    return [_tenant(row) for row in rows]
-
-
-def order_value(tenant: Tenant, order_by: OrderBy) -> str:
-    """What page() wants of the last row, as text."""
-    value: str | datetime
-    match order_by.lstrip("-"):
-        case "name":
-            value = tenant.tenant_name
-        case "created_at":
-            value = tenant.created_at
-        case _:
-            value = tenant.tenant_id
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _tenant(row: Record) -> Tenant:
+def tenant_of(row: Record) -> Tenant:
     last = row["last_operation_id"]
     return Tenant(
         tenant_id=TenantId(row["tenant_id"]),
@@ -181,4 +150,8 @@ def _tenant(row: Record) -> Tenant:
         updated_at=row["updated_at"],
         last_operation_id=None if last is None else str(last),
         error=row["error"],
+        state_reason=row["state_reason"],
+        state_changed_at=row["state_changed_at"],
+        state_changed_by=row["state_changed_by"],
+        purge_time=row["purge_time"],
     )

@@ -4,9 +4,17 @@ from dataclasses import dataclass
 
 from app.db.pool import Connection
 from app.errors import Conflict, NotFound
-from app.registry import model, queries
-from app.registry.model import CHANGEABLE, State, Tenant, TenantId
-from app.registry.queries import OrderBy
+from app.registry import model, page_queries, queries
+from app.registry.model import (
+    CHANGEABLE,
+    TRANSITIONS,
+    State,
+    Tenant,
+    TenantId,
+    Transition,
+    states_allowing,
+)
+from app.registry.page_queries import OrderBy
 
 
 class TenantNotFound(NotFound):
@@ -61,6 +69,20 @@ def require_changeable(tenant: Tenant) -> None:
         )
 
 
+def require_transition(tenant: Tenant, transition: Transition) -> None:
+    """Raises TenantStateForbids, with the states that allow it and with what this state allows."""
+    allowed = TRANSITIONS[tenant.state]
+    if transition in allowed:
+        return
+    allowing = states_allowing(transition)
+    raise TenantStateForbids(
+        f"Tenant {tenant.tenant_id} is {tenant.state}; to {transition} it, it must be {' or '.join(allowing)}.",
+        state=tenant.state,
+        allowed_states=sorted(allowing),
+        allowed_transitions=sorted(allowed),
+    )
+
+
 async def find(conn: Connection, tenant_id: str) -> Tenant | None:
     """None where there is none; `tenant_id` may be one."""
     return await queries.get(conn, model.tenant_id(tenant_id))
@@ -70,7 +92,7 @@ async def page(
     conn: Connection, wanted: TenantFilter, *, after: tuple[str, str] | None, size: int
 ) -> tuple[list[Tenant], tuple[str, str] | None]:
     """A page, and where the next one starts; None with the last one."""
-    tenants = await queries.page(
+    tenants = await page_queries.page(
         conn,
         state=wanted.state,
         tier=wanted.tier,
@@ -84,4 +106,4 @@ async def page(
     if len(tenants) <= size:
         return tenants, None
     last = tenants[size - 1]
-    return tenants[:size], (queries.order_value(last, wanted.order_by), TenantId(last.tenant_id))
+    return tenants[:size], (page_queries.order_value(last, wanted.order_by), TenantId(last.tenant_id))

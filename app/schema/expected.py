@@ -18,12 +18,19 @@ from app.schema.script import Migration
 class _Blueprint:
     tenant_id: str
     schema_name: str
+    app_role: str
     lines: tuple[str, ...]
 
-    def of(self, *, tenant_id: str, schema_name: str) -> tuple[str, ...]:
-        """The blueprint's own names are longer than, and no part of, anything else in the lines."""
+    def of(self, *, tenant_id: str, schema_name: str, closed: bool) -> tuple[str, ...]:
+        """The blueprint's own names are longer than, and no part of, anything else in the lines.
+
+        `closed` to the application role: its way into the schema is missing, and nothing else.
+        """
+        way_in = f"schema grant\t\tUSAGE to {self.app_role}" if closed else None
         return tuple(
-            line.replace(self.schema_name, schema_name).replace(self.tenant_id, tenant_id) for line in self.lines
+            line.replace(self.schema_name, schema_name).replace(self.tenant_id, tenant_id)
+            for line in self.lines
+            if line != way_in
         )
 
 
@@ -52,7 +59,8 @@ class ExpectedTenants:
     async def difference(
         self, conn: Connection, *, tenant_id: str, schema_name: str, version: int
     ) -> catalogue.Difference:
-        """What the catalogue, as this transaction sees it, has otherwise than it must. Needs prepare(version).
+        """What the catalogue, as this transaction sees it, has otherwise than it must in the tenant's state. Needs
+        prepare(version).
 
         Raises Transient where that was another version: an upgrade has come in between.
 
@@ -62,7 +70,8 @@ class ExpectedTenants:
         if blueprint is None:
             self.forget()
             raise Transient("Another version of the schema arrived meanwhile.", sqlstate="40001")
-        expected = blueprint.of(tenant_id=tenant_id, schema_name=schema_name)
+        closed = await queries.closed(conn, tenant_id)
+        expected = blueprint.of(tenant_id=tenant_id, schema_name=schema_name, closed=closed)
         actual = await catalogue.read(conn, schema_name)
         return catalogue.compare(expected=expected, actual=actual or ())
 
@@ -90,4 +99,4 @@ class ExpectedTenants:
             )
         await queries.build_blueprint(conn, tenant_id=tenant_id, schema_name=schema_name, statements=statements)
         lines = await catalogue.read(conn, schema_name)
-        return _Blueprint(tenant_id, schema_name, lines or ())
+        return _Blueprint(tenant_id, schema_name, await queries.app_role(conn), lines or ())

@@ -37,6 +37,8 @@ SELECT bf_control.render_statement(s.statement, $2, $3, bf_control.setting_of('a
   FROM unnest($1::text[]) WITH ORDINALITY AS s(statement, ordinal) ORDER BY s.ordinal
 """
 _RLS_ENABLED = "SELECT bf_control.setting_of('enable_rls')::boolean"
+_APP_ROLE = "SELECT bf_control.setting_of('app_role')"
+_CLOSED = "SELECT state IN ('suspended', 'deleted', 'purging') FROM bf_control.tenant WHERE tenant_id = $1"
 _CREATE_SCHEMA = "SELECT format('CREATE SCHEMA %I', $1::text)"
 _SET_PATH = "SELECT format('SET LOCAL search_path = %I, pg_temp', $1::text)"
 _CALL_UPGRADE_TENANT = """
@@ -170,6 +172,16 @@ async def build_blueprint(
     await conn.execute(await conn.fetchval(_SET_PATH, schema_name))
     for row in rendered:
         await conn.execute(row[0])
+
+
+async def app_role(conn: Connection) -> str:
+    """The application role that this database was made with."""
+    return str(await conn.fetchval(_APP_ROLE))
+
+
+async def closed(conn: Connection, tenant_id: str) -> bool:
+    """Whether the tenant's state keeps the application role out of its schema."""
+    return bool(await conn.fetchval(_CLOSED, tenant_id))
 
 
 async def upgrade_tenant(conn: Connection, tenant_id: str) -> tuple[str, int]:

@@ -19,6 +19,7 @@ from app.http.idempotency import Answer, Key
 from app.http.openapi import ACCEPTED, ETAG, NOT_MODIFIED, done, merge_patch
 from app.http.pagination import PageSize, PageToken
 from app.http.prefer import WaitSeconds
+from app.integrations.routes import CurrentRules
 from app.operations import answer as operation_answer
 from app.operations.answer import CurrentWaiter, origin_of
 from app.operations.model import Operation
@@ -60,13 +61,14 @@ async def create_tenant(
     actor: CurrentOperator,
     key: Key,
     wait: WaitSeconds,
+    rules: CurrentRules,
     validate_only: ValidateOnly = False,
 ) -> Response:
     """Stores the request and queues the work; with `Prefer: wait=N` answers 201 when the tenant is active.
 
     A tenant that is `failed` is repaired by the same request again.
     """
-    request = body.request(body.tenant_id, caller=actor.name)
+    request = body.request(body.tenant_id, caller=actor.name, integrations=rules)
     location = f"/v1/tenants/{request.tenant_id}"
     origin = origin_of(actor)
 
@@ -78,24 +80,25 @@ async def create_tenant(
         async with db.transaction(keep=False) as conn:
             never = operation_answer.new_id()
             await store(conn, never)
-            return _plain(await registry.require(conn, request.tenant_id), never=never)
+            return plain(await registry.require(conn, request.tenant_id), never=never)
 
     async def finished(conn: Connection, _: Operation) -> Answer:
-        return _tenant_answer(201, await registry.require(conn, request.tenant_id))
+        return tenant_answer(201, await registry.require(conn, request.tenant_id))
 
     call = idempotency.call(caller=actor.id, route="POST /v1/tenants", key=key, body=body)
     answer = await operation_answer.start(db, waiter, call, wait=wait, request=store, finished=finished)
     return answer.response()
 
 
-def _plain(tenant: Tenant, *, never: UUID | None = None) -> JSONResponse:
+def plain(tenant: Tenant, *, never: UUID | None = None) -> JSONResponse:
     """Of a dry run: there is nothing that a tag could be of, nor the operation `never`."""
     if never is not None and tenant.last_operation_id == str(never):
         tenant = replace(tenant, last_operation_id=None)
     return JSONResponse(TenantOut.of(tenant).model_dump(mode="json"))
 
 
-def _tenant_answer(status: int, tenant: Tenant) -> Answer:
+def tenant_answer(status: int, tenant: Tenant) -> Answer:
+    """With its tag."""
     document = TenantOut.of(tenant)
     return Answer(status=status, body=document.model_dump(mode="json"), headers={"ETag": _tag(document)})
 
@@ -193,6 +196,7 @@ async def put_tenant(
     waiter: CurrentWaiter,
     actor: CurrentOperator,
     wait: WaitSeconds,
+    rules: CurrentRules,
     if_match: IfMatch,
     must_be_new: MustBeNew,
     validate_only: ValidateOnly = False,
@@ -206,7 +210,7 @@ async def put_tenant(
             "The request is not valid; see errors.",
             errors=[FieldError(pointer="/tenant_id", detail="is not the one in the path")],
         )
-    request = body.request(tenant_id, caller=actor.name)
+    request = body.request(tenant_id, caller=actor.name, integrations=rules)
     location, origin = f"/v1/tenants/{tenant_id}", origin_of(actor)
 
     async def store(conn: Connection, operation_id: UUID) -> Answer:
@@ -216,17 +220,17 @@ async def put_tenant(
         if must_be_new and (operation is None or operation.id != operation_id):  # somebody was a moment faster
             raise Exists(f"Tenant {tenant_id} exists.")
         if operation is None:
-            return idempotency.with_headers(_tenant_answer(200, tenant), Location=location)
+            return idempotency.with_headers(tenant_answer(200, tenant), Location=location)
         return operation_answer.accepted(operation, location=location)
 
     if validate_only:
         async with db.transaction(keep=False) as conn:
             never = operation_answer.new_id()
             await store(conn, never)
-            return _plain(await registry.require(conn, tenant_id), never=never)
+            return plain(await registry.require(conn, tenant_id), never=never)
 
     async def finished(conn: Connection, _: Operation) -> Answer:
-        return _tenant_answer(201, await registry.require(conn, tenant_id))
+        return tenant_answer(201, await registry.require(conn, tenant_id))
 
     call = idempotency.without_key()
     answer = await operation_answer.start(db, waiter, call, wait=wait, request=store, finished=finished)
@@ -241,12 +245,12 @@ async def _require(
         if if_match is not None:
             raise Missing(f"There is no tenant {tenant_id}; without If-Match it is created.")
         return
-    await _require_match(conn, tenant, if_match)
+    await require_match(conn, tenant, if_match)
     if must_be_new:
         raise Exists(f"Tenant {tenant_id} exists.")
 
 
-async def _require_match(conn: Connection, tenant: Tenant, if_match: Tags | None) -> None:
+async def require_match(conn: Connection, tenant: Tenant, if_match: Tags | None) -> None:
     """Raises Changed unless it is the tag of either view; the whole one is read only where it decides."""
     if if_match is None or if_match.match_strongly(_tag(TenantOut.of(tenant))):
         return
@@ -271,6 +275,6 @@ async def patch_tenant(
     """JSON Merge Patch. `If-Match` takes the ETag of either view and guards against somebody else's change."""
     async with db.transaction(keep=not validate_only) as conn:
         tenant = await registry.require(conn, tenant_id, lock=True)
-        await _require_match(conn, tenant, if_match)
+        await require_match(conn, tenant, if_match)
         changed = await changes.change(conn, tenant, body.changes(), origin=origin_of(actor))
-    return _plain(changed) if validate_only else conditional.answer(TenantOut.of(changed), None)
+    return plain(changed) if validate_only else conditional.answer(TenantOut.of(changed), None)

@@ -1,18 +1,20 @@
 """Tenants on the wire."""
 
-import math
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.catalog.schemas import FeatureName, TierName
 from app.config.model import LIMIT_COLUMNS, TenantSettings
-from app.config.schemas import ConfigOut
+from app.config.schemas import ConfigIn, ConfigOut
 from app.features.model import TenantFeature
 from app.features.schemas import EXAMPLE as FEATURE_EXAMPLE
 from app.features.schemas import FeatureOut, FeaturesOut
 from app.health.schemas import Health
+from app.http.values import printable
+from app.integrations.request import Rules
+from app.integrations.schemas import IntegrationsIn
 from app.operations.schemas import ProblemOut
 from app.registry import model
 from app.registry.model import State, Tenant, TenantRequest
@@ -22,63 +24,16 @@ def _tenant_id(value: str) -> str:
     return model.tenant_id(value)
 
 
-def _printable(value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError("must not contain control characters")
-    if not value.strip():
-        raise ValueError("must not be blank")
-    return value
-
-
-def _plain_json(value: JsonValue) -> JsonValue:
-    """Not all that JSON can write is text or a number: PostgreSQL's jsonb refuses the rest."""
-    if isinstance(value, str):
-        if "\0" in value:
-            raise ValueError("must not contain NUL")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("must not contain half a surrogate pair")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    if isinstance(value, list):
-        for item in value:
-            _plain_json(item)
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _plain_json(name)
-            _plain_json(item)
-    return value
-
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
 NewTenantId = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,35}$"),
     AfterValidator(_tenant_id),
 ]
-BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]
-User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(_printable)]
-JsonObject = dict[Annotated[str, AfterValidator(_plain_json)], Annotated[JsonValue, AfterValidator(_plain_json)]]
-JsonList = list[Annotated[JsonValue, AfterValidator(_plain_json)]]
+BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
+User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(printable)]
 
-
-class ConfigIn(BaseModel):
-    """What of the configuration differs from the defaults."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    budget_features: JsonObject | None = None
-    forecast_features: JsonObject | None = None
-    analytics_features: JsonObject | None = None
-    external_systems: JsonObject | None = None
-    fiscal_year_start: date | None = None
-    default_currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] | None = None
-    time_zone: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]{1,50}$")] | None = None
-    department_hierarchy: JsonObject | None = None
-    cost_centers: JsonList | None = None
-    approval_workflows: JsonObject | None = None
-    data_retention_days: int | None = Field(None, ge=1, le=36500)
-    encryption_enabled: bool | None = None
-    audit_level: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")] | None = None
+_NO_RULES: Final = Rules()
 
 
 class LimitsIn(BaseModel):
@@ -94,16 +49,6 @@ class LimitsIn(BaseModel):
     max_scenarios: int | None = Field(None, ge=0, le=1_000_000_000)
     max_forecast_horizon: int | None = Field(None, ge=1, le=120, description="Months")
     storage_mb: int | None = Field(None, ge=0, le=1_000_000_000)
-
-
-class IntegrationsIn(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    auth_rbac: JsonObject | None = None
-    audit_compliance: JsonObject | None = None
-    ai_orchestration: JsonObject | None = None
-    document_management: JsonObject | None = None
-    notification_engine: JsonObject | None = None
 
 
 class TenantFields(BaseModel):
@@ -122,23 +67,27 @@ class TenantFields(BaseModel):
     config: ConfigIn | None = None
     integrations: IntegrationsIn | None = None
 
-    def request(self, tenant_id: str, *, caller: str) -> TenantRequest:
-        """`caller` is who created it where the request names nobody."""
+    def request(self, tenant_id: str, *, caller: str, integrations: Rules = _NO_RULES) -> TenantRequest:
+        """`caller` is who created it where the request names nobody. Raises as Rules.apply() does."""
         created_by = self.created_by or caller[:36]
-        return TenantRequest(
+        request = TenantRequest(
             tenant_id=model.tenant_id(tenant_id),
             tenant_name=self.tenant_name,
             created_by=created_by,
             subscription_tier=self.subscription_tier,
             config=self._columns(),
-            document={**self.model_dump(mode="json", exclude_none=True), "tenant_id": tenant_id},
+            document={
+                **self.model_dump(mode="json", exclude_none=True, exclude={"integrations"}),
+                "tenant_id": tenant_id,
+            },
         )
+        return request if self.integrations is None else integrations.apply(request, self.integrations.changes())
 
     def _columns(self) -> dict[str, Any]:
         """tenant_config columns and their values, as configure_tenant() takes them."""
         columns: dict[str, Any] = {}
         if self.config is not None:
-            columns |= self.config.model_dump(mode="json", exclude_none=True)
+            columns |= self.config.values()
         if self.limits is not None:
             limits = self.limits.model_dump(exclude_none=True)
             columns |= {name: value for name, value in limits.items() if name in LIMIT_COLUMNS}
@@ -146,8 +95,6 @@ class TenantFields(BaseModel):
             columns |= {"usage_limits": others} if others else {}
         if self.features_enabled is not None:
             columns["features_enabled"] = list(dict.fromkeys(self.features_enabled))
-        if self.integrations is not None:
-            columns["apg_integrations"] = self.integrations.model_dump(exclude_none=True)
         if self.billing_contact is not None:
             columns["billing_contact"] = self.billing_contact
         return columns
@@ -220,6 +167,10 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "created_by": "admin_user_123",
     "last_operation": "/v1/operations/0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
     "error": None,
+    "state_reason": None,
+    "state_changed_at": None,
+    "state_changed_by": None,
+    "purge_time": None,
 }
 
 
@@ -239,7 +190,13 @@ class TenantOut(BaseModel):
     updated_at: datetime
     created_by: str
     last_operation: str | None = Field(description="Path of the operation that last changed it")
-    error: ProblemOut | None = Field(None, description="Why, while the state is failed")
+    error: ProblemOut | None = Field(
+        None, description="Why, while the state is failed; of a deleted tenant, why its purge failed"
+    )
+    state_reason: str | None = Field(None, description="Why it was suspended, resumed, deleted or restored last")
+    state_changed_at: datetime | None = Field(None, description="When that was")
+    state_changed_by: str | None = Field(None, description="And by whom")
+    purge_time: datetime | None = Field(None, description="Until then a deleted tenant is kept")
 
     @classmethod
     def of(cls, tenant: Tenant) -> Self:
@@ -259,6 +216,10 @@ class TenantOut(BaseModel):
             created_by=tenant.created_by,
             last_operation=None if operation is None else f"/v1/operations/{operation}",
             error=None if tenant.error is None else ProblemOut(**tenant.error),
+            state_reason=tenant.state_reason,
+            state_changed_at=tenant.state_changed_at,
+            state_changed_by=tenant.state_changed_by,
+            purge_time=tenant.purge_time,
         )
 
 

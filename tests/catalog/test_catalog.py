@@ -15,7 +15,7 @@ from tests.support.problems import problem
 _FEATURE = "/v1/catalog/features/exports"
 _TIER = "/v1/catalog/tiers/gold"
 _SEEDED = {
-    "advanced_forecasting", "ai_forecasting", "ai_insights", "budget_templates", "industry_benchmarks",
+    "advanced_forecasting", "ai_forecasting", "ai_insights", "budget_templates", "industry_benchmarking",
     "real_time_collaboration", "scenario_planning", "variance_analysis",
 }  # fmt: skip
 

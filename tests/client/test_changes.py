@@ -20,6 +20,23 @@ async def test_put_makes_a_tenant_once(client: AsyncClient, unique: str) -> None
         await client.tenants.put(unique, "Another")
 
 
+async def test_a_batch_says_what_became_of_each(client: AsyncClient, unique: str) -> None:
+    await client.tenants.create(unique, "ACME")
+    batch = await client.tenants.batch(
+        [
+            {"tenant_id": unique, "tenant_name": "ACME"},
+            {"tenant_id": f"{unique}_2", "tenant_name": "ACME Two", "subscription_tier": None},
+        ]
+    )
+    refused, accepted = batch.items
+    assert (batch.accepted, batch.refused, refused.status, accepted.status) == (1, 1, 409, 202)
+    assert refused.problem is not None
+    assert refused.problem.code == "tenant_exists"
+    assert accepted.operation is not None
+    await client.operations.wait(accepted.operation.rpartition("/")[2])
+    assert (await client.tenants.get(f"{unique}_2")).state == "active"
+
+
 async def test_put_need_not_be_waited_for(client: AsyncClient, unique: str) -> None:
     accepted = await client.tenants.put(unique, "ACME", wait=False)
     assert isinstance(accepted, Operation)
@@ -104,3 +121,19 @@ async def test_what_was_planned_is_destroyed(connect: Connect, cluster: Cluster,
         assert (ended.kind, ended.status) == ("schema.downgrade", "succeeded")
         assert (await client.schema.get()).current["shared"] is None
     await cluster.drop_database(name)
+
+
+async def test_a_tenant_is_suspended_deleted_and_brought_back(client: AsyncClient, unique: str) -> None:
+    made = await client.tenants.create(unique, "ACME")
+    assert (await client.tenants.suspend(unique, validate_only=True)).state == "suspended"
+    suspended = await client.tenants.suspend(unique, reason="unpaid")
+    assert (suspended.state, suspended.state_reason) == ("suspended", "unpaid")
+    with pytest.raises(Conflict, match="tenant_state_forbids"):
+        await client.tenants.suspend(unique)
+    assert (await client.tenants.resume(unique)).is_active
+    with pytest.raises(PreconditionFailed):
+        await client.tenants.delete(unique, if_match=made.etag)
+    deleted = await client.tenants.delete(unique, reason="left")
+    assert (deleted.state, deleted.purge_time is None) == ("deleted", False)
+    assert await client.tenants.delete(unique) == deleted
+    assert (await client.tenants.restore(unique)).state == "active"

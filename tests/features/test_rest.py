@@ -54,7 +54,7 @@ async def test_every_feature_of_the_catalogue_is_there_with_what_decides_about_i
         "ai_forecasting": (False, "default", True),
         "ai_insights": (True, "default", True),
         "budget_templates": (False, "tenant", True),
-        "industry_benchmarks": (False, "default", True),
+        "industry_benchmarking": (False, "default", True),
         "real_time_collaboration": (False, "default", True),
         "scenario_planning": (True, "tier", True),
         "variance_analysis": (True, "tier", True),
@@ -258,7 +258,7 @@ async def test_states_decide(idle_api: Api, conn: asyncpg.Connection) -> None:
 
 async def test_many_at_once_lose_nothing(idle_api: Api, conn: asyncpg.Connection) -> None:
     await make_tenant(conn)
-    names = ("ai_insights", "budget_templates", "industry_benchmarks", "scenario_planning", "variance_analysis")
+    names = ("ai_insights", "budget_templates", "industry_benchmarking", "scenario_planning", "variance_analysis")
     answers = await asyncio.gather(*(_put(idle_api, name) for name in names))
     assert {answer.status_code for answer in answers} == {200}
     assert sorted(await _stored(conn)) == sorted(names)

@@ -15,7 +15,7 @@ from app.settings import Settings
 from tests.support import gates, oracle
 from tests.support.api import Api
 from tests.support.data import make_tenant, schemas
-from tests.support.polling import ended, until
+from tests.support.polling import all_at_once, ended, until
 from tests.support.problems import problem
 from tests.support.processes import environment, logged
 from tests.support.workers import impatient_worker
@@ -232,7 +232,7 @@ async def test_many_cancellations_at_once_all_agree(
     api: Api, conn: asyncpg.Connection, superuser: asyncpg.Connection, settings: Settings
 ) -> None:
     location = await _upgrading(api, conn)
-    responses = await asyncio.gather(*(api.client.post(f"{location}/cancel") for _ in range(_AT_ONCE)))
+    responses = await all_at_once(lambda: api.client.post(f"{location}/cancel"), _AT_ONCE)
     assert Counter(response.status_code for response in responses) == {202: _AT_ONCE}, [r.text for r in responses]
     await gates.open_all(superuser)
     operation = await ended(api.client, location)
@@ -245,7 +245,7 @@ async def test_many_cancellations_of_what_is_queued_end_it_once(
     idle_api: Api, conn: asyncpg.Connection, settings: Settings
 ) -> None:
     location = await _queued(idle_api)
-    responses = await asyncio.gather(*(idle_api.client.post(f"{location}/cancel") for _ in range(_AT_ONCE)))
+    responses = await all_at_once(lambda: idle_api.client.post(f"{location}/cancel"), _AT_ONCE)
     assert Counter(response.status_code for response in responses) == {200: _AT_ONCE}, [r.text for r in responses]
     assert len({response.text for response in responses}) == 1
     await oracle.assert_clean(settings.direct_dsn())

@@ -1,6 +1,5 @@
 """POST /v1/operations/{id}/retry: the work of a failed or cancelled operation again, as a new one."""
 
-import asyncio
 from collections import Counter
 from typing import Any
 
@@ -12,7 +11,7 @@ from app.settings import Settings
 from tests.support import gates, oracle
 from tests.support.api import Api
 from tests.support.data import make_tenant
-from tests.support.polling import ended
+from tests.support.polling import all_at_once, ended
 from tests.support.problems import problem
 
 _AT_ONCE = 20
@@ -144,7 +143,7 @@ async def test_many_retries_at_once_make_one_operation(idle_api: Api, conn: asyn
     else:
         location = (await idle_api.client.post("/v1/schema/upgrade")).headers["operation-location"]
         await idle_api.client.post(f"{location}/cancel")
-    responses = await asyncio.gather(*(idle_api.client.post(f"{location}/retry") for _ in range(_AT_ONCE)))
+    responses = await all_at_once(lambda: idle_api.client.post(f"{location}/retry"), _AT_ONCE)
     counted = Counter(response.status_code for response in responses)
     assert counted == {202: 1, 409: _AT_ONCE - 1}, counted
     assert len({r.json()["id"] for r in responses if r.status_code == 202}) == 1

@@ -440,6 +440,10 @@ FUNCTIONS: Final = {
     ("create_tenant_indexes(text)", "void", True),
     ("insert_default_data()", "void", True),
     ("set_tenant_context(text,text)", "void", False),
+    ("suspend_tenant(text,text)", "void", True),
+    ("resume_tenant(text,text)", "void", True),
+    ("delete_tenant(text,text,interval)", "void", True),
+    ("restore_tenant(text,text)", "void", True),
 }
 
 CATEGORIES: Final = {

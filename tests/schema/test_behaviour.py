@@ -424,9 +424,16 @@ async def test_the_registry_follows_the_name_and_the_tier(admin: asyncpg.Connect
 async def test_is_active_follows_the_state_and_says_what_to_do_instead(admin: asyncpg.Connection) -> None:
     async with refused(admin, CHECKED, "follows its state, which is active") as info:
         await admin.execute("UPDATE bf_shared.tenant_config SET is_active = false WHERE tenant_id = 'acme_corp'")
-    assert info.value.hint == "Suspend or resume the tenant instead."
-    await admin.execute("UPDATE bf_control.tenant SET state = 'suspended' WHERE tenant_id = 'acme_corp'")
-    await admin.execute("UPDATE bf_shared.tenant_config SET is_active = false WHERE tenant_id = 'acme_corp'")
+    assert info.value.hint == "SELECT bf_shared.suspend_tenant('acme_corp');"
+    for hint, state in ((info.value.hint, False), ("SELECT bf_shared.resume_tenant('acme_corp');", True)):
+        await admin.execute(hint)
+        active = "SELECT is_active FROM bf_shared.tenant_config WHERE tenant_id = 'acme_corp'"
+        assert await admin.fetchval(active) is state
+        async with refused(admin, CHECKED, "follows its state") as info:
+            await admin.execute(
+                "UPDATE bf_shared.tenant_config SET is_active = NOT is_active WHERE tenant_id = 'acme_corp'"
+            )
+    assert info.value.hint == "SELECT bf_shared.suspend_tenant('acme_corp');"
 
 
 BAD_VALUES = [

@@ -258,6 +258,8 @@ async def test_nobody_may_call_a_management_function_unless_granted(admin: async
         "create_tenant_rls_policies('acme_corp')",
         "create_tenant_indexes('acme_corp')",
         "insert_default_data()",
+        "suspend_tenant('acme_corp')",
+        "delete_tenant('acme_corp')",
     ):
         async with refused(admin, asyncpg.InsufficientPrivilegeError):
             await admin.execute(f"SET LOCAL ROLE {role}")

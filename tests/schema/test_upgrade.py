@@ -174,8 +174,7 @@ async def test_what_the_files_say_must_be_in_the_catalogue_before_it_commits(sit
 async def test_tenants_in_every_state_with_a_schema_are_brought_along(site: Site, tmp_path: Path) -> None:
     await site.upgrade()
     await site.setup("acme", "asleep", "gone")
-    await site.execute("UPDATE bf_control.tenant SET state = 'suspended' WHERE tenant_id = 'asleep'")
-    await site.execute("UPDATE bf_control.tenant SET state = 'deleted' WHERE tenant_id = 'gone'")
+    await site.execute("SELECT bf_shared.suspend_tenant('asleep'), bf_shared.delete_tenant('gone')")
     await site.execute(
         "INSERT INTO bf_control.tenant (tenant_id, tenant_name, schema_name, state, created_by) "
         "VALUES ('coming', 'x', 'bf_coming', 'provisioning', 'x'), ('broken', 'x', 'bf_broken', 'failed', 'x')"

@@ -30,8 +30,5 @@ async def schemas(conn: asyncpg.Connection) -> set[str]:
 
 
 async def suspend(conn: asyncpg.Connection, tenant_id: str = "acme_corp") -> None:
-    """As an operator would in SQL: the state, and is_active, which follows it."""
-    async with conn.transaction():
-        await conn.execute("SELECT FROM bf_shared.tenant_config WHERE tenant_id = $1 FOR UPDATE", tenant_id)
-        await conn.execute("UPDATE bf_control.tenant SET state = 'suspended' WHERE tenant_id = $1", tenant_id)
-        await conn.execute("UPDATE bf_shared.tenant_config SET is_active = false WHERE tenant_id = $1", tenant_id)
+    """As an operator would in SQL."""
+    await conn.execute("SELECT bf_shared.suspend_tenant($1, 'tests')", tenant_id)

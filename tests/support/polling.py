@@ -48,3 +48,21 @@ async def ended(client: httpx.AsyncClient, location: str, *, within: float = 30)
     operation = await until(look, within=within, what=f"the end of {location}")
     assert operation is not None
     return operation
+
+
+async def all_at_once(call: Callable[[], Awaitable[httpx.Response]], times: int) -> list[httpx.Response]:
+    """The answers to `times` equal requests. Who meets overload, a 503 with Retry-After, asks again as clients do."""
+
+    async def answered() -> httpx.Response | None:
+        response = await call()
+        if response.status_code != 503:
+            return response
+        await asyncio.sleep(int(response.headers["retry-after"]))
+        return None
+
+    async def insisting() -> httpx.Response:
+        response = await until(answered, within=30, what="an answer but 503")
+        assert response is not None
+        return response
+
+    return await asyncio.gather(*(insisting() for _ in range(times)))

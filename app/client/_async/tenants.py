@@ -1,6 +1,6 @@
 """client.tenants: provision, read, change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Unpack, overload
 
 import httpx
@@ -12,7 +12,17 @@ from app.client._async.pages import Pages
 from app.client._async.transport import Transport
 from app.client._call import Deadline, tenant_path
 from app.client.errors import PreconditionFailed
-from app.client.models import FullTenant, Operation, Page, Tenant, TenantChanges, TenantOptions, TenantOrder
+from app.client.models import (
+    Batch,
+    FullTenant,
+    NewTenant,
+    Operation,
+    Page,
+    Tenant,
+    TenantChanges,
+    TenantOptions,
+    TenantOrder,
+)
 
 
 class Tenants:
@@ -66,6 +76,14 @@ class Tenants:
             # Made on the spot, by an operation that was born succeeded.
             return await self._operations.get(response.headers["Operation-Location"].rpartition("/")[2])
         return await self._provisioned(tenant_id, response, until)
+
+    async def batch(
+        self, tenants: Sequence[NewTenant], *, validate_only: bool = False, idempotency_key: str | None = None
+    ) -> Batch:
+        """Up to 500 at once: what became of each is in its item, and one that is refused is no error of the others."""
+        body = {"tenants": [_given(tenant) for tenant in tenants]}
+        call = _call.post("/v1/tenants/batch", body, key=idempotency_key, validate_only=validate_only)
+        return read(await self._transport.send(call), Batch)
 
     @overload
     async def put(
@@ -163,6 +181,54 @@ class Tenants:
                 raise
             return tenant
 
+    async def suspend(
+        self,
+        tenant_id: str,
+        *,
+        reason: str | None = None,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Tenant:
+        """The tenant, which the database keeps its application out of from now on. Raises Conflict as it stands."""
+        return await self._moved(tenant_id, "suspend", reason, validate_only, idempotency_key)
+
+    async def resume(
+        self,
+        tenant_id: str,
+        *,
+        reason: str | None = None,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Tenant:
+        """The tenant, active again. Raises Conflict unless it was suspended."""
+        return await self._moved(tenant_id, "resume", reason, validate_only, idempotency_key)
+
+    async def delete(
+        self, tenant_id: str, *, reason: str | None = None, if_match: str | None = None, validate_only: bool = False
+    ) -> Tenant:
+        """The tenant, which is kept until its `purge_time`; one that was deleted already is returned as it is."""
+        query = {"reason": reason}
+        call = _call.delete(tenant_path(tenant_id), query, if_match=if_match, validate_only=validate_only)
+        return read(await self._transport.send(call), Tenant)
+
+    async def restore(
+        self,
+        tenant_id: str,
+        *,
+        reason: str | None = None,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Tenant:
+        """The tenant as it was before it was deleted. Raises Conflict unless it was."""
+        return await self._moved(tenant_id, "restore", reason, validate_only, idempotency_key)
+
+    async def _moved(
+        self, tenant_id: str, transition: str, reason: str | None, validate_only: bool, key: str | None
+    ) -> Tenant:
+        body = {} if reason is None else {"reason": reason}
+        path = f"{tenant_path(tenant_id)}/{transition}"
+        return read(await self._transport.send(_call.post(path, body, key=key, validate_only=validate_only)), Tenant)
+
     async def _provisioned(
         self, tenant_id: str, response: httpx.Response, until: Deadline | None
     ) -> Tenant | Operation:
@@ -175,7 +241,7 @@ class Tenants:
         return await self.get(tenant_id)
 
 
-def _given(options: TenantOptions) -> dict[str, Any]:
+def _given(options: TenantOptions | NewTenant) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 

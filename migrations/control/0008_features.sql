@@ -25,7 +25,7 @@ VALUES ('advanced_forecasting', 'Forecasts by several methods, with confidence i
        ('variance_analysis', 'Where actuals leave the budget, and why', 'professional', '{}'),
        ('ai_insights', 'Findings and recommendations by AI', 'premium', '{}'),
        ('ai_forecasting', 'Forecasts by AI models', 'premium', '{advanced_forecasting}'),
-       ('industry_benchmarks', 'Comparison with figures of the industry', 'premium', '{}'),
+       ('industry_benchmarking', 'Comparison with figures of the industry', 'premium', '{}'),
        ('real_time_collaboration', 'Several people in one budget at a time', 'enterprise', '{}');
 
 -- A feature may be any name: plain SQL may enable one that the catalogue does not know.
