@@ -83,6 +83,12 @@ def put(path: str, body: Mapping[str, Any], *, validate_only: bool, wait: Deadli
     return _change("PUT", path, body, headers={}, validate_only=validate_only, wait=wait)
 
 
+def replace(path: str, body: Mapping[str, Any], *, if_match: str | None, validate_only: bool) -> Call:
+    """A PUT of what takes no time."""
+    headers = {} if if_match is None else {"If-Match": if_match}
+    return _change("PUT", path, body, headers=headers, validate_only=validate_only, wait=None)
+
+
 def patch(path: str, body: Mapping[str, Any], *, if_match: str | None, validate_only: bool) -> Call:
     headers = {"Content-Type": MERGE_PATCH} | ({} if if_match is None else {"If-Match": if_match})
     return _change("PATCH", path, body, headers=headers, validate_only=validate_only, wait=None)
@@ -120,6 +126,18 @@ def _change(
 
 def tenant_path(tenant_id: str) -> str:
     return f"/v1/tenants/{_segment(tenant_id)}"
+
+
+def features_path(tenant_id: str) -> str:
+    return f"{tenant_path(tenant_id)}/features"
+
+
+def feature_path(tenant_id: str, name: str) -> str:
+    return f"{features_path(tenant_id)}/{_segment(name)}"
+
+
+def catalog_path(kind: str, name: str) -> str:
+    return f"/v1/catalog/{kind}/{_segment(name)}"
 
 
 def operation_path(operation: OperationRef) -> str:

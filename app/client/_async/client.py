@@ -7,6 +7,8 @@ from typing import Self
 import httpx
 
 from app.client import _config
+from app.client._async.catalog import Catalog
+from app.client._async.features import TenantFeatures
 from app.client._async.health import Probes
 from app.client._async.operations import Operations
 from app.client._async.schema import Schema
@@ -48,6 +50,8 @@ class AsyncClient:
         self._transport = transport
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
+        self.features = TenantFeatures(transport)
+        self.catalog = Catalog(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 

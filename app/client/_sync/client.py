@@ -8,6 +8,8 @@ import httpx
 
 from app.client import _config
 from app.client._config import Times
+from app.client._sync.catalog import Catalog
+from app.client._sync.features import TenantFeatures
 from app.client._sync.health import Probes
 from app.client._sync.operations import Operations
 from app.client._sync.schema import Schema
@@ -48,6 +50,8 @@ class Client:
         self._transport = transport
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
+        self.features = TenantFeatures(transport)
+        self.catalog = Catalog(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 
