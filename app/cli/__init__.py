@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import doctor, keys, lifecycle, schema, serve, tenants
+from app.cli import catalog, doctor, features, keys, lifecycle, schema, serve, tenants
 from app.cli.failure import Commands, Failure
 from app.db.embedded import EmbeddedError
 from app.errors import AppError
@@ -26,6 +26,8 @@ tenants.register(cli)
 doctor.register(cli)
 cli.add_typer(keys.cli, name="api-key", help="API keys: create, list, revoke.")
 cli.add_typer(lifecycle.cli, name="tenant", help="One tenant: show, suspend, resume, delete, restore.")
+cli.add_typer(features.cli, name="features", help="A tenant's features: list, enable, disable, reset.")
+cli.add_typer(catalog.cli, name="catalog", help="What there is to choose from: features and tiers.")
 cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 
 

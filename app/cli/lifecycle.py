@@ -45,12 +45,12 @@ def show(tenant_id: TenantId, as_json: Json = False) -> None:
 
 async def _show(loaded: Settings, tenant_id: str) -> Tenant:
     async with database(loaded) as db:
-        await _prepare(loaded, db)
+        await prepare(loaded, db)
         async with db.connection() as conn:
             return await registry.require(conn, tenant_id)
 
 
-async def _prepare(loaded: Settings, db: Database) -> None:
+async def prepare(loaded: Settings, db: Database) -> None:
     """Raises SchemaNotInstalled rather than making anything in a database that is not ours."""
     async with db.connection() as conn:
         if not await installation.installed(conn):
@@ -97,7 +97,7 @@ async def _move(loaded: Settings, tenant_id: str, transition: Transition, reason
     from app.tenants import lifecycle
 
     async with database(loaded) as db:
-        await _prepare(loaded, db)
+        await prepare(loaded, db)
         async with db.transaction() as conn:
             tenant = await registry.require(conn, tenant_id, lock=True)
             return await lifecycle.move(
