@@ -39,6 +39,7 @@ from app.integrations.endpoint import Policy
 from app.integrations.request import Rules
 from app.integrations.schemas import CheckOut, IntegrationList, IntegrationOut
 from app.kinds import RULES
+from app.limits import routes as limits
 from app.log import logger
 from app.operations import routes as operations
 from app.operations.rules import AllRules
@@ -48,6 +49,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
+from app.tenants import backup_routes as backups
 from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
@@ -62,9 +64,11 @@ _ROUTERS = (
     bulk.router,
     tenants.router,
     lifecycle.router,
+    backups.router,
     config.router,
     integrations.router,
     features.router,
+    limits.router,
     catalog.router,
     ofrep.router,
     operations.router,
@@ -79,6 +83,7 @@ _TAGS = {
     "catalog": "What there is to choose from",
     "ofrep": "What a tenant may use, by the OpenFeature remote evaluation protocol",
     "integrations": "What a tenant is connected with, and whether it answers",
+    "limits": "How much a tenant may use, and how much of it it does",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }
@@ -96,6 +101,7 @@ class Services(HttpServices):
     integrations: Rules
     checker: Checker
     delete_grace: timedelta
+    backups_configured: bool
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -171,6 +177,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             integrations=Rules(policy=policy, keyring=settings.keyring()),
             checker=Checker(policy),
             delete_grace=settings.delete_grace,
+            backups_configured=settings.backup_url is not None,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

@@ -79,14 +79,11 @@ def post(
     return _change("POST", path, body, headers=headers, validate_only=validate_only, wait=wait)
 
 
-def put(path: str, body: Mapping[str, Any], *, validate_only: bool, wait: Deadline | None) -> Call:
-    return _change("PUT", path, body, headers={}, validate_only=validate_only, wait=wait)
-
-
-def replace(path: str, body: Mapping[str, Any], *, if_match: str | None, validate_only: bool) -> Call:
-    """A PUT of what takes no time."""
+def put(
+    path: str, body: Mapping[str, Any], *, validate_only: bool, wait: Deadline | None, if_match: str | None = None
+) -> Call:
     headers = {} if if_match is None else {"If-Match": if_match}
-    return _change("PUT", path, body, headers=headers, validate_only=validate_only, wait=None)
+    return _change("PUT", path, body, headers=headers, validate_only=validate_only, wait=wait)
 
 
 def patch(path: str, body: Mapping[str, Any], *, if_match: str | None, validate_only: bool) -> Call:
@@ -138,6 +135,14 @@ def feature_path(tenant_id: str, name: str) -> str:
 
 def catalog_path(kind: str, name: str) -> str:
     return f"/v1/catalog/{kind}/{_segment(name)}"
+
+
+def integration_path(tenant_id: str, capability: str) -> str:
+    return f"{tenant_path(tenant_id)}/integrations/{_segment(capability)}"
+
+
+def limit_path(name: str) -> str:
+    return f"/v1/catalog/limits/{_segment(name)}"
 
 
 def operation_path(operation: OperationRef) -> str:

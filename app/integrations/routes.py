@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
 
 from app.db.pool import Connection
-from app.errors import Conflict, FieldError, Invalid, PreconditionRequired
+from app.errors import FieldError, Invalid, PreconditionRequired
 from app.http import conditional, idempotency
 from app.http.auth import CurrentOperator, CurrentViewer
 from app.http.conditional import Exists, IfMatch, IfNoneMatch, Missing, MustBeNew, Tags
@@ -41,11 +41,6 @@ async def _checker(request: Request) -> Checker:
 
 
 CurrentRules = Annotated[Rules, Depends(_rules)]
-
-
-class NoIntegrationEndpoint(Conflict):
-    code = "integration_without_endpoint"
-    title = "The integration has no endpoint"
 
 
 @router.get(
@@ -230,7 +225,7 @@ async def check_integration(
         found = await service.require(conn, await registry.require(conn, tenant_id), capability)
     answer = await call.answered(db)
     if answer is None:
-        outcome = CheckOut.of(await checker.check(_endpoint_of(found)))
+        outcome = CheckOut.of(await checker.check(service.endpoint_of(found)))
         answer = Answer(status=200, body=outcome.model_dump(mode="json"))
         answer = await _kept(call, db, answer)
     return answer.response()
@@ -241,12 +236,3 @@ async def _kept(call: idempotency.IdempotentCall, db: Db, answer: Answer) -> Ans
         return answer
 
     return answer if call.slot is None else await call.once(db, store)
-
-
-def _endpoint_of(integration: Integration) -> str:
-    """Raises NoIntegrationEndpoint."""
-    stored = integration.stored
-    endpoint = stored.get("endpoint") if isinstance(stored, dict) else None
-    if not isinstance(endpoint, str):
-        raise NoIntegrationEndpoint("There is nothing to try: PUT an endpoint first.")
-    return endpoint

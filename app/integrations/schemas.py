@@ -185,14 +185,14 @@ def faults(capability: str, stored: Any, policy: Policy) -> list[FieldError]:
         document = schema.model_validate(stored)
     except ValidationError as error:
         return [
-            FieldError(pointer="".join(f"/{part}" for part in found["loc"]), detail=_in_words(found))
+            FieldError(pointer="".join(f"/{part}" for part in found["loc"]), detail=in_words(found))
             for found in error.errors(include_url=False, include_input=False, include_context=False)
         ]
     refusal = None if document.endpoint is None else policy.refusal(Endpoint.parse(document.endpoint))
     return [] if refusal is None else [FieldError(pointer="/endpoint", detail=refusal)]
 
 
-def _in_words(found: Mapping[str, Any]) -> str:
+def in_words(found: Mapping[str, Any]) -> str:
     if found["type"] == "extra_forbidden":
         return "is not allowed here"
     return str(found["msg"]).removeprefix("Value error, ")

@@ -5,7 +5,7 @@ from typing import Any
 from app.audit import service as audit
 from app.audit.model import Origin
 from app.db.pool import Connection
-from app.errors import FieldError, Invalid, NotFound
+from app.errors import Conflict, FieldError, Invalid, NotFound
 from app.integrations import queries
 from app.integrations.endpoint import Endpoint, Policy
 from app.integrations.model import Capability, Change, Integration
@@ -17,6 +17,11 @@ from app.registry.model import SealedSecret, Tenant
 class IntegrationNotFound(NotFound):
     code = "integration_not_found"
     title = "Integration not found"
+
+
+class NoIntegrationEndpoint(Conflict):
+    code = "integration_without_endpoint"
+    title = "The integration has no endpoint"
 
 
 async def every(conn: Connection, tenant: Tenant) -> list[Integration]:
@@ -49,6 +54,15 @@ async def require(conn: Connection, tenant: Tenant, capability: str) -> Integrat
         why = "has none" if known else f"has none, and there are only {', '.join(sorted(Capability))}"
         raise IntegrationNotFound(f"Of this capability, tenant {tenant.tenant_id} {why}.")
     return found
+
+
+def endpoint_of(integration: Integration) -> str:
+    """As it is stored. Raises NoIntegrationEndpoint."""
+    stored = integration.stored
+    endpoint = stored.get("endpoint") if isinstance(stored, dict) else None
+    if not isinstance(endpoint, str):
+        raise NoIntegrationEndpoint("There is nothing to try: set an endpoint first.")
+    return endpoint
 
 
 async def put(

@@ -73,7 +73,7 @@ class Catalog:
         self, kind: str, name: str, body: dict[str, Any], model: type[M], if_match: str | None, *, validate_only: bool
     ) -> M:
         path = catalog_path(kind, name)
-        call = _call.replace(path, body, if_match=if_match, validate_only=validate_only)
+        call = _call.put(path, body, if_match=if_match, validate_only=validate_only, wait=None)
         try:
             return read(await self._transport.send(call), model)
         except PreconditionFailed as error:

@@ -11,6 +11,8 @@ from app.client._config import Times
 from app.client._sync.catalog import Catalog
 from app.client._sync.features import TenantFeatures
 from app.client._sync.health import Probes
+from app.client._sync.integrations import Integrations
+from app.client._sync.limits import TenantLimits
 from app.client._sync.operations import Operations
 from app.client._sync.schema import Schema
 from app.client._sync.tenants import Tenants
@@ -52,6 +54,8 @@ class Client:
         self.tenants = Tenants(transport, self.operations)
         self.features = TenantFeatures(transport)
         self.catalog = Catalog(transport)
+        self.integrations = Integrations(transport)
+        self.limits = TenantLimits(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 

@@ -41,7 +41,7 @@ class TenantFeatures:
 
     def _set(self, tenant_id: str, name: str, enabled: bool, *, if_match: str | None, validate_only: bool) -> Features:
         body = {"enabled": enabled}
-        call = _call.replace(feature_path(tenant_id, name), body, if_match=if_match, validate_only=validate_only)
+        call = _call.put(feature_path(tenant_id, name), body, if_match=if_match, validate_only=validate_only, wait=None)
         return self._changed(tenant_id, call, name, enabled)
 
     def _changed(self, tenant_id: str, call: Call, name: str, wanted: bool | None) -> Features:
