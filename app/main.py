@@ -22,7 +22,9 @@ from app.db.pool import Database
 from app.db.pools import ddl_database, request_database
 from app.db.readiness import Readiness
 from app.errors import AppError
+from app.features import ofrep
 from app.features import routes as features
+from app.features.cache import FlagCache
 from app.health import routes as health
 from app.http import auth, problem
 from app.http.context import RequestContext
@@ -68,6 +70,7 @@ _ROUTERS = (
     features.router,
     limits.router,
     catalog.router,
+    ofrep.router,
     operations.router,
     health.router,
     dashboard.router,
@@ -78,6 +81,7 @@ _TAGS = {
     "configuration": "A tenant's configuration, its history, and the way back",
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
+    "ofrep": "What a tenant may use, by the OpenFeature remote evaluation protocol",
     "integrations": "What a tenant is connected with, and whether it answers",
     "limits": "How much a tenant may use, and how much of it it does",
     "operations": "Long work: following it, stopping it, doing it again",
@@ -90,6 +94,7 @@ class Services(HttpServices):
     """Everything the routes of this process share."""
 
     waiter: Waiter
+    flags: FlagCache
     worker: Worker | None
     target: Target
     rules: AllRules
@@ -165,6 +170,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             keys=Keys(settings.api_key_pepper.get_secret_value()),
             page_tokens=PageTokens.of(settings.api_key_pepper.get_secret_value()),
             waiter=Waiter(database, settings.direct_dsn()),
+            flags=FlagCache(database, settings.direct_dsn(), max_age=settings.flags_max_age),
             readiness=readiness,
             target=files.target(settings),
             rules=RULES,
@@ -209,7 +215,9 @@ async def _stop(services: Services, tasks: list[asyncio.Task[None]]) -> None:
     services.release()
     preparing, *working = tasks
     preparing.cancel()
-    ended = await asyncio.gather(services.waiter.stop(), preparing, *working, return_exceptions=True)
+    ended = await asyncio.gather(
+        services.waiter.stop(), services.flags.stop(), preparing, *working, return_exceptions=True
+    )
     for error in ended:
         if isinstance(error, Exception) and error is not services.readiness.failure:
             _log.error("stopped_with_an_error", exc_info=error)

@@ -138,6 +138,7 @@ class Settings(BaseSettings):
     bootstrap_admin_key_file: Path | None = None
     db_pool_max: int = Field(10, ge=2, le=1000)
     request_timeout: float = Field(10.0, gt=0, description="Seconds a request has, beyond its own `Prefer: wait`.")
+    flags_max_age: float = Field(30.0, gt=0, description="Seconds an API process keeps a tenant's flags for OFREP.")
     worker_concurrency: int = Field(2, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
 

@@ -38,8 +38,8 @@ class Failure(Exception):
         if isinstance(error, Failure):
             return error
         if isinstance(error, AppError):
-            errors = {fault.pointer: fault.detail for fault in error.errors}
-            return cls(error.detail, code=error.code, title=error.title, errors=errors)
+            wrong = {fault.pointer.removeprefix("path").removeprefix("/"): fault.detail for fault in error.errors}
+            return cls(error.detail, code=error.code, title=error.title, errors=wrong)
         return cls(str(error))
 
     def end(self) -> NoReturn:

@@ -131,6 +131,18 @@ def tenant_path(tenant_id: str) -> str:
     return f"/v1/tenants/{_segment(tenant_id)}"
 
 
+def features_path(tenant_id: str) -> str:
+    return f"{tenant_path(tenant_id)}/features"
+
+
+def feature_path(tenant_id: str, name: str) -> str:
+    return f"{features_path(tenant_id)}/{_segment(name)}"
+
+
+def catalog_path(kind: str, name: str) -> str:
+    return f"/v1/catalog/{kind}/{_segment(name)}"
+
+
 def integration_path(tenant_id: str, capability: str) -> str:
     return f"{tenant_path(tenant_id)}/integrations/{_segment(capability)}"
 

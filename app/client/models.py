@@ -201,11 +201,56 @@ class ConfigVersion(_Model):
 
 
 class Feature(_Model):
-    """`source` is `default`, `tier` or `tenant`."""
+    """`source` is `default`, `tier` or `tenant`. Of what it `requires`, `missing` is not enabled, though it is.
+
+    Not `known`: plain SQL put it there, and the catalogue does not have it.
+    """
 
     name: str
     enabled: bool
     source: str
+    known: bool = True
+    requires: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+class Features(_Model):
+    """What a tenant may use, and may not; `etag` is what `if_match` takes."""
+
+    features: tuple[Feature, ...]
+    etag: str | None = Field(None, exclude=True)
+
+    @property
+    def enabled(self) -> frozenset[str]:
+        return frozenset(feature.name for feature in self.features if feature.enabled)
+
+
+class CatalogFeature(_Model):
+    """`tier` is the lowest one that includes it, None where none does."""
+
+    name: str
+    description: str
+    tier: str | None
+    enabled_by_default: bool
+    requires: tuple[str, ...]
+    etag: str | None = Field(None, exclude=True)
+
+
+class CatalogFeatures(_Model):
+    items: tuple[CatalogFeature, ...]
+
+
+class CatalogTier(_Model):
+    """It includes what tiers of a lower `rank` include."""
+
+    name: str
+    description: str
+    rank: int
+    etag: str | None = Field(None, exclude=True)
+
+
+class CatalogTiers(_Model):
+    items: tuple[CatalogTier, ...]
 
 
 class FullTenant(Tenant):

@@ -7,7 +7,9 @@ from typing import Self
 import httpx
 
 from app.client import _config
+from app.client._async.catalog import Catalog
 from app.client._async.config import Config
+from app.client._async.features import TenantFeatures
 from app.client._async.health import Probes
 from app.client._async.integrations import Integrations
 from app.client._async.limits import TenantLimits
@@ -51,6 +53,8 @@ class AsyncClient:
         self._transport = transport
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
+        self.features = TenantFeatures(transport)
+        self.catalog = Catalog(transport)
         self.config = Config(transport)
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
