@@ -5,10 +5,12 @@ from typing import Final
 from app.operations.model import Kind
 from app.operations.rules import AllRules
 from app.schema.handlers import DOWNGRADE_RULES, UPGRADE_RULES
+from app.tenants.bulk_handler import CHANGE_RULES
 from app.tenants.handlers import PROVISION_RULES
 
 RULES: Final[AllRules] = {
     Kind.SCHEMA_UPGRADE: UPGRADE_RULES,
     Kind.SCHEMA_DOWNGRADE: DOWNGRADE_RULES,
     Kind.TENANT_PROVISION: PROVISION_RULES,
+    Kind.TENANTS_CHANGE: CHANGE_RULES,
 }

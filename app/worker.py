@@ -20,6 +20,7 @@ from app.schema import files, service, startup
 from app.schema.expected import ExpectedTenants
 from app.schema.handlers import DowngradeHandler, UpgradeHandler
 from app.settings import Settings
+from app.tenants.bulk_handler import ChangeHandler
 from app.tenants.handlers import ProvisionHandler
 
 _log = logger(__name__)
@@ -44,6 +45,7 @@ class Worker:
                 database=self._database, migrations=migrations, target=target, expected=expected
             ),
             Kind.SCHEMA_DOWNGRADE: DowngradeHandler(database=self._database, target=target, expected=expected),
+            Kind.TENANTS_CHANGE: ChangeHandler(database=self._database),
             Kind.TENANT_PROVISION: ProvisionHandler(database=self._database, expected=expected, target=target),
         }
 

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     SCHEMA_UPGRADE = "schema.upgrade"
     SCHEMA_DOWNGRADE = "schema.downgrade"
     TENANT_PROVISION = "tenant.provision"
+    TENANTS_CHANGE = "tenants.change"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ DROP FUNCTION IF EXISTS
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,
-    bf_control.confirmation, bf_control.tier, bf_control.listed_feature, bf_control.feature,
+    bf_control.confirmation, bf_control.tier, bf_control.listed_feature, bf_control.change_target, bf_control.feature,
     bf_control.tenant_feature;
 
 -- Those of triggers and indexes of the tables above.
