@@ -14,11 +14,15 @@ from fastapi import Depends, FastAPI
 
 from app.allow import Allow
 from app.apikeys.service import Keys
+from app.catalog import routes as catalog
+from app.config import routes as config
+from app.config.schemas import VersionOut
 from app.dashboard import routes as dashboard
 from app.db.pool import Database
 from app.db.pools import ddl_database, request_database
 from app.db.readiness import Readiness
 from app.errors import AppError
+from app.features import routes as features
 from app.health import routes as health
 from app.http import auth, problem
 from app.http.context import RequestContext
@@ -42,6 +46,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
+from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
 from app.tenants.schemas import TenantFull, TenantOut
@@ -49,9 +54,26 @@ from app.worker import Worker
 
 _log = logger(__name__)
 MAX_BODY = 1024 * 1024
+_INTEGRATIONS = (IntegrationOut, IntegrationList, CheckOut)
+_ROUTERS = (
+    schema.router,
+    bulk.router,
+    tenants.router,
+    lifecycle.router,
+    config.router,
+    integrations.router,
+    features.router,
+    catalog.router,
+    operations.router,
+    health.router,
+    dashboard.router,
+)
 _TAGS = {
     "schema": "What is installed, bringing it up to date, and taking it away",
     "tenants": "Provisioning, reading and changing tenants",
+    "configuration": "A tenant's configuration, its history, and the way back",
+    "features": "What a tenant may use, and why",
+    "catalog": "What there is to choose from",
     "integrations": "What a tenant is connected with, and whether it answers",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
@@ -92,11 +114,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    routers = (
-        schema.router, tenants.router, lifecycle.router, integrations.router, operations.router, health.router,
-        dashboard.router,
-    )  # fmt: skip
-    for router in routers:
+    for router in _ROUTERS:
         first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
         app.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
@@ -121,7 +139,7 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, IntegrationOut, IntegrationList, CheckOut):
+        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)

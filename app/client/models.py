@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Generic, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, Required, TypeAlias, TypedDict, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -48,6 +48,13 @@ class TenantOptions(TypedDict, total=False):
     limits: Mapping[str, int] | None
     config: Mapping[str, Any] | None
     integrations: Mapping[str, Mapping[str, Any]] | None
+
+
+class NewTenant(TenantOptions):
+    """One of a batch."""
+
+    tenant_id: Required[str]
+    tenant_name: Required[str]
 
 
 class TenantChanges(TypedDict, total=False):
@@ -127,6 +134,24 @@ class Tenant(_Model):
     state_changed_by: str | None = None
     purge_time: datetime | None = None
     etag: str | None = Field(None, exclude=True)
+
+
+class BatchItem(_Model):
+    """`status` is what this tenant alone would have been answered with; `operation` the path of what makes it."""
+
+    index: int
+    tenant_id: str | None
+    status: int
+    operation: str | None = None
+    problem: Problem | None = None
+
+
+class Batch(_Model):
+    """The items are in the order of the request."""
+
+    accepted: int
+    refused: int
+    items: tuple[BatchItem, ...]
 
 
 class Feature(_Model):

@@ -34,11 +34,12 @@ class Actor:
 class RequireRole:
     """A dependency that answers 401 to strangers and 403 to callers without the role.
 
-    A key for one tenant has its role where the path names that tenant, and nowhere else.
+    A key for one tenant has its role where the path names that tenant, and nowhere else. There, `own` is enough.
     """
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, *, own: Role | None = None) -> None:
         self.role: Final = role
+        self.own: Final = own
 
     async def __call__(
         self,
@@ -47,7 +48,8 @@ class RequireRole:
         header: Annotated[str | None, Security(_header)],
     ) -> Actor:
         actor = await _authenticate(request, bearer.credentials if bearer else header)
-        if not actor.role.includes(self.role):
+        enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
+        if not enough:
             raise Denied(f"This call needs the role {self.role}; the key's is {actor.role}.")
         if actor.tenant_id is not None:
             _require_own(actor.tenant_id, request.path_params.get("tenant_id"))
@@ -66,6 +68,7 @@ async def public() -> None:
 
 
 CurrentViewer = Annotated[Actor, Depends(RequireRole(Role.VIEWER))]
+CurrentViewerOrOwnReader = Annotated[Actor, Depends(RequireRole(Role.VIEWER, own=Role.READER))]
 CurrentOperator = Annotated[Actor, Depends(RequireRole(Role.OPERATOR))]
 CurrentAdmin = Annotated[Actor, Depends(RequireRole(Role.ADMIN))]
 Public = Depends(public)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from fastapi import Depends, Header, Response
 from pydantic import BaseModel
 
-from app.errors import BadRequest, PreconditionFailed
+from app.errors import BadRequest, PreconditionFailed, PreconditionRequired
 
 _TAG: Final = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 _LIST: Final = re.compile(rf"\s*(?:{_TAG.pattern}\s*(?:,\s*|$))+")
@@ -24,6 +24,10 @@ class InvalidEntityTag(BadRequest):
 class Changed(PreconditionFailed):
     code = "precondition_failed"
     title = "It has changed since it was read"
+
+
+class NotSaid(PreconditionRequired):
+    title = "What it replaces must be said"
 
 
 class Missing(PreconditionFailed):
@@ -82,6 +86,18 @@ async def if_match(
     return _parse("If-Match", if_match)
 
 
+async def required_if_match(
+    if_match: Annotated[
+        list[str] | None, Header(description="The ETag of what is replaced; 412 if it has another, 428 without")
+    ] = None,
+) -> Tags:
+    """Of a PUT that replaces a whole document. Raises NotSaid."""
+    tags = _parse("If-Match", if_match)
+    if tags is None:
+        raise NotSaid("Send If-Match with the ETag of what is to be replaced; * replaces whatever there is.")
+    return tags
+
+
 async def if_none_match(
     if_none_match: Annotated[list[str] | None, Header(description="Answer 304 while it has this ETag")] = None,
 ) -> Tags | None:
@@ -99,6 +115,7 @@ async def must_be_new(
 
 
 IfMatch = Annotated[Tags | None, Depends(if_match)]
+RequiredIfMatch = Annotated[Tags, Depends(required_if_match)]
 IfNoneMatch = Annotated[Tags | None, Depends(if_none_match)]
 MustBeNew = Annotated[bool, Depends(must_be_new)]
 

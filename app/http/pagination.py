@@ -101,6 +101,13 @@ def require_timestamp(value: str) -> None:
         raise InvalidPageToken("The page token is not one of ours.") from None
 
 
+def require_number(value: str) -> int:
+    """Raises InvalidPageToken for what is no bigint."""
+    if not (value.isascii() and value.isdecimal() and int(value) < 2**63):
+        raise InvalidPageToken("The page token is not one of ours.")
+    return int(value)
+
+
 def require_uuid(value: str) -> None:
     """Raises InvalidPageToken for what is none."""
     try:

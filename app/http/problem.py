@@ -81,6 +81,21 @@ def problem(
     return ProblemResponse(body, status_code=status, headers=dict(headers or {}))
 
 
+def document(error: AppError, *, place: str = "") -> dict[str, Any]:
+    """As a part of another answer, which has the request's id. `place` is where in the body the refused part is."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": status_of(error),
+        "detail": error.detail,
+        "code": error.code,
+        **error.extra,
+    }
+    if error.errors:
+        body["errors"] = [{"pointer": f"{place}{e.pointer}", "detail": e.detail} for e in error.errors]
+    return body
+
+
 def install(app: FastAPI) -> None:
     """Makes every failure of `app` a problem."""
     app.add_exception_handler(AppError, _app_error)
@@ -151,8 +166,13 @@ async def _validation_error(request: Request, error: Exception) -> ProblemRespon
     for e in found:
         if e["type"] == "json_invalid":
             return _of(request, _malformed(e["loc"][-1], e["ctx"]["error"]), 400)
-    faults = [FieldError(pointer=_pointer(e["loc"]), detail=_in_words(e)) for e in found]
-    return _of(request, errors.Invalid("The request is not valid; see errors.", errors=faults), 422)
+    told = [FieldError(pointer=_pointer(e["loc"]), detail=_in_words(e)) for e in found]
+    return _of(request, errors.Invalid("The request is not valid; see errors.", errors=told), 422)
+
+
+def faults(found: Sequence[Mapping[str, Any]]) -> list[FieldError]:
+    """pydantic's findings about a value of its own, with pointers into that."""
+    return [FieldError(pointer=_pointer(("body", *e["loc"])), detail=_in_words(e)) for e in found]
 
 
 def _malformed(position: int, reason: str) -> AppError:

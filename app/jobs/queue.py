@@ -1,5 +1,6 @@
 """The durable queue: pgqueuer over tables of our own migration, in schema bf_queue."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -32,6 +33,20 @@ async def enqueue(conn: Connection, operation_id: UUID) -> None:
     await queries(driver).enqueue(
         ENTRYPOINT, str(operation_id).encode(), dedupe_key=str(operation_id), on_conflict="skip"
     )
+
+
+async def enqueue_all(conn: Connection, operation_ids: Sequence[UUID]) -> None:
+    """As enqueue(), of many at once: a hundred of them take little more than one."""
+    if operation_ids:
+        keys = [str(operation_id) for operation_id in operation_ids]
+        payloads = [key.encode() for key in keys]
+        await queries(AsyncpgDriver(_as_connection(conn))).enqueue(
+            [ENTRYPOINT] * len(keys),
+            list[bytes | None](payloads),
+            [0] * len(keys),
+            dedupe_key=list[str | None](keys),
+            on_conflict="skip",
+        )
 
 
 def _as_connection(conn: Connection) -> "asyncpg.Connection[Any]":

@@ -8,6 +8,8 @@ from app.audit.model import Origin
 from app.catalog import service as catalog
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, Transient
+from app.features import queries as features
+from app.features import service as feature_rules
 from app.operations import service as operations
 from app.operations.model import Operation
 from app.registry import queries as registry
@@ -70,7 +72,8 @@ async def _found(conn: Connection, request: TenantRequest) -> tuple[Operation | 
 async def change(conn: Connection, tenant: Tenant, changes: dict[str, Any], *, origin: Origin) -> Tenant:
     """Sets tenant_name, subscription_tier and billing_contact, in the caller's transaction; `tenant` is locked.
 
-    Raises TenantStateForbids, and Invalid for an unknown tier or what looks like credentials.
+    Raises TenantStateForbids, Invalid for an unknown tier or what looks like credentials, and FeatureRequired where
+    the tier would take what a feature of the tenant's own requires.
     """
     registry_service.require_changeable(tenant)
     before = {name: getattr(tenant, name) for name in changes}
@@ -84,7 +87,10 @@ async def change(conn: Connection, tenant: Tenant, changes: dict[str, Any], *, o
         errors += await catalog.wrong_tier(conn, changes["subscription_tier"])
     if errors:
         raise Invalid("The request is not valid; see errors.", errors=errors)
+    had = await features.of_tenant(conn, tenant.tenant_id) if "subscription_tier" in changes else []
     await registry.change(conn, tenant.tenant_id, changes, actor=origin.actor)
+    if had:
+        feature_rules.require_no_more_missing(had, await features.of_tenant(conn, tenant.tenant_id))
     await audit.record(
         conn,
         origin,

@@ -15,11 +15,12 @@ from app.http.dependencies import Db, problems
 from app.http.dry_run import ValidateOnly
 from app.http.idempotency import Answer, Key
 from app.http.openapi import ETAG
+from app.http.values import Reason
 from app.operations.answer import origin_of
 from app.registry import service as registry
 from app.registry.model import State, Tenant, Transition
 from app.tenants import lifecycle
-from app.tenants.lifecycle_schemas import Reason, TransitionIn, TransitionOf
+from app.tenants.lifecycle_schemas import TransitionIn, TransitionOf
 from app.tenants.routes import plain, require_match, tenant_answer
 from app.tenants.schemas import TenantOut
 

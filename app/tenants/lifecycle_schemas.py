@@ -1,12 +1,10 @@
 """Transitions of a tenant on the wire."""
 
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from app.tenants.schemas import printable
-
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(printable)]
+from app.http.values import Reason
 
 
 class TransitionIn(BaseModel):

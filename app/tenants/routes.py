@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
 
+from app.catalog.schemas import FeatureName, TierName
 from app.db.pool import Connection
 from app.errors import FieldError, Invalid
 from app.http import conditional, idempotency, pagination
@@ -28,7 +29,6 @@ from app.registry.model import State, Tenant
 from app.registry.service import TenantFilter
 from app.tenants import changes, service, whole
 from app.tenants.schemas import (
-    FeatureName,
     NewTenantId,
     OrderBy,
     TenantFull,
@@ -37,7 +37,6 @@ from app.tenants.schemas import (
     TenantPage,
     TenantPatch,
     TenantPut,
-    Tier,
 )
 
 router = APIRouter(prefix="/v1/tenants", tags=["tenants"])
@@ -121,7 +120,7 @@ async def list_tenants(
     page_size: PageSize = None,
     page_token: PageToken = None,
     state: Annotated[State | None, Query(description="Deleted tenants are listed only on demand")] = None,
-    tier: Annotated[Tier | None, Query()] = None,
+    tier: Annotated[TierName | None, Query()] = None,
     feature: Annotated[FeatureName | None, Query(description="A feature that is enabled")] = None,
     schema_version: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
     q: Annotated[
@@ -174,8 +173,8 @@ async def get_tenant(
 
 
 async def _whole(conn: Connection, tenant: Tenant) -> TenantFull:
-    settings, health = await whole.parts(conn, tenant)
-    return TenantFull.whole(tenant, settings, health)
+    settings, features, health = await whole.parts(conn, tenant)
+    return TenantFull.whole(tenant, settings, features, health)
 
 
 @router.put(

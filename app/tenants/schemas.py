@@ -1,14 +1,18 @@
 """Tenants on the wire."""
 
-import math
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from app.catalog.schemas import FeatureName, TierName
 from app.config.model import LIMIT_COLUMNS, TenantSettings
-from app.config.schemas import ConfigOut, FeatureOut
+from app.config.schemas import ConfigIn, ConfigOut
+from app.features.model import TenantFeature
+from app.features.schemas import EXAMPLE as FEATURE_EXAMPLE
+from app.features.schemas import FeatureOut, FeaturesOut
 from app.health.schemas import Health
+from app.http.values import printable
 from app.integrations.request import Rules
 from app.integrations.schemas import IntegrationsIn
 from app.operations.schemas import ProblemOut
@@ -20,34 +24,6 @@ def _tenant_id(value: str) -> str:
     return model.tenant_id(value)
 
 
-def printable(value: str) -> str:
-    """Raises ValueError for control characters, and for nothing but blanks."""
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError("must not contain control characters")
-    if not value.strip():
-        raise ValueError("must not be blank")
-    return value
-
-
-def _plain_json(value: JsonValue) -> JsonValue:
-    """Not all that JSON can write is text or a number: PostgreSQL's jsonb refuses the rest."""
-    if isinstance(value, str):
-        if "\0" in value:
-            raise ValueError("must not contain NUL")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("must not contain half a surrogate pair")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    if isinstance(value, list):
-        for item in value:
-            _plain_json(item)
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _plain_json(name)
-            _plain_json(item)
-    return value
-
-
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
 NewTenantId = Annotated[
     str,
@@ -56,33 +32,8 @@ NewTenantId = Annotated[
 ]
 BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
 User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(printable)]
-Tier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")]
-FeatureName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-JsonObject = dict[Annotated[str, AfterValidator(_plain_json)], Annotated[JsonValue, AfterValidator(_plain_json)]]
-JsonList = list[Annotated[JsonValue, AfterValidator(_plain_json)]]
-
 
 _NO_RULES: Final = Rules()
-
-
-class ConfigIn(BaseModel):
-    """What of the configuration differs from the defaults."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    budget_features: JsonObject | None = None
-    forecast_features: JsonObject | None = None
-    analytics_features: JsonObject | None = None
-    external_systems: JsonObject | None = None
-    fiscal_year_start: date | None = None
-    default_currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] | None = None
-    time_zone: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]{1,50}$")] | None = None
-    department_hierarchy: JsonObject | None = None
-    cost_centers: JsonList | None = None
-    approval_workflows: JsonObject | None = None
-    data_retention_days: int | None = Field(None, ge=1, le=36500)
-    encryption_enabled: bool | None = None
-    audit_level: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,19}$")] | None = None
 
 
 class LimitsIn(BaseModel):
@@ -107,9 +58,11 @@ class TenantFields(BaseModel):
 
     tenant_name: Name
     created_by: User | None = Field(None, description="By default the name of the API key, cut to 36 characters")
-    subscription_tier: Tier = "standard"
+    subscription_tier: TierName = "standard"
     billing_contact: BillingContact | None = None
-    features_enabled: list[FeatureName] | None = Field(None, max_length=200)
+    features_enabled: list[FeatureName] | None = Field(
+        None, max_length=200, description="Just these, whatever the tier includes; by default what the tier includes"
+    )
     limits: LimitsIn | None = None
     config: ConfigIn | None = None
     integrations: IntegrationsIn | None = None
@@ -134,7 +87,7 @@ class TenantFields(BaseModel):
         """tenant_config columns and their values, as configure_tenant() takes them."""
         columns: dict[str, Any] = {}
         if self.config is not None:
-            columns |= self.config.model_dump(mode="json", exclude_none=True)
+            columns |= self.config.values()
         if self.limits is not None:
             limits = self.limits.model_dump(exclude_none=True)
             columns |= {name: value for name, value in limits.items() if name in LIMIT_COLUMNS}
@@ -191,7 +144,7 @@ class TenantPatch(BaseModel):
 
     # Neither can be null, and what is absent is not looked at: the factories only keep a default out of the document.
     tenant_name: Name = Field(default_factory=str)
-    subscription_tier: Tier = Field(default_factory=str)
+    subscription_tier: TierName = Field(default_factory=str)
     billing_contact: BillingContact | None = None
 
     def changes(self) -> dict[str, Any]:
@@ -279,7 +232,7 @@ class TenantFull(TenantOut):
                 {
                     **_EXAMPLE,
                     "config": None,
-                    "features": [{"name": "ai_insights", "enabled": True, "source": "tenant"}],
+                    "features": [FEATURE_EXAMPLE],
                     "limits": {"max_budget_lines": 100000, "forecast_horizon_limit": 60, "max_budgets": 500},
                     "integrations": {},
                     "health": {"status": "pass", "checks": {"state": {"status": "pass", "observed": "active"}}},
@@ -289,18 +242,20 @@ class TenantFull(TenantOut):
     )
 
     config: ConfigOut | None
-    features: list[FeatureOut] | None
+    features: list[FeatureOut] | None = Field(description="Those that are enabled")
     limits: dict[str, Any] | None = Field(description="Values by name, as tenant_config has them")
     integrations: dict[str, Any] | None
     health: Health
 
     @classmethod
-    def whole(cls, tenant: Tenant, settings: TenantSettings | None, health: Health) -> Self:
+    def whole(
+        cls, tenant: Tenant, settings: TenantSettings | None, features: list[TenantFeature], health: Health
+    ) -> Self:
         known: dict[str, Any] = dict.fromkeys(("config", "features", "limits", "integrations"))
         if settings is not None:
             known = {
                 "config": ConfigOut.of(settings),
-                "features": [FeatureOut(name=name, enabled=True, source="tenant") for name in settings.features],
+                "features": [f for f in FeaturesOut.of(features).features if f.enabled],
                 "limits": settings.limits,
                 "integrations": settings.integrations,
             }

@@ -1,10 +1,12 @@
 """Provisioning: a request that is stored with its job, and one transaction that does all of it."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from app.audit import service as audit
 from app.audit.model import Origin
 from app.catalog import service as catalog
+from app.config import service as config
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, Problem
 from app.integrations import queries as integrations
@@ -45,11 +47,13 @@ async def request_provisioning(
     origin: Origin,
     retry_of: UUID | None = None,
     by_hand: bool = False,
+    queued: bool = True,
 ) -> Operation:
     """Stores tenant, operation, job and audit row, in the caller's transaction.
 
     A tenant left failed is repaired by the same request again. `by_hand`: the caller does the work itself,
-    so no job is queued, and a repair need only repeat the failed request's id and name. Raises TenantExists,
+    so no job is queued, and a repair need only repeat the failed request's id and name. Not `queued`: the caller
+    queues the job. Raises TenantExists,
     TenantBeingProvisioned, TenantFailedOtherwise, Invalid, SchemaNotInstalled before the first upgrade, and
     SchemaBusy until a downgrade has ended.
     """
@@ -62,7 +66,7 @@ async def request_provisioning(
         origin=origin,
         tenant_id=request.tenant_id,
         retry_of=retry_of,
-        queued=not by_hand,
+        queued=queued and not by_hand,
     )
     if not await registry.register(conn, request, operation_id):
         await _take_up_again(conn, request, operation_id, exact=not by_hand)
@@ -86,6 +90,7 @@ async def _accepted(conn: Connection, tenant_id: TenantId, tenant_name: str, tie
 async def _check_values(conn: Connection, request: TenantRequest) -> None:
     """What only the database knows, before it is too late for a 422."""
     errors = await catalog.wrong_tier(conn, request.subscription_tier)
+    errors += await catalog.wrong_features(conn, request.document.get("features_enabled", []))
     # A name holds credentials only as part of a URL: most requests have nothing more to ask.
     if request.config or "://" in request.tenant_name:
         errors += await _wrong_config(conn, request)
@@ -94,22 +99,17 @@ async def _check_values(conn: Connection, request: TenantRequest) -> None:
 
 
 async def _wrong_config(conn: Connection, request: TenantRequest) -> list[FieldError]:
-    config = request.config
-    known_currency, known_time_zone, credentials = await queries.check_config(
-        conn,
-        currency=config.get("default_currency", "USD"),
-        time_zone=config.get("time_zone", "UTC"),
-        config={**config, "tenant_name": request.tenant_name},
-    )
-    errors = []
-    if not known_currency:
-        errors.append(FieldError(pointer="/config/default_currency", detail="is no ISO 4217 code"))
-    if not known_time_zone:
-        errors.append(FieldError(pointer="/config/time_zone", detail="is no IANA time zone"))
-    own = {"apg_integrations": "/integrations", "tenant_name": "/tenant_name", "billing_contact": "/billing_contact"}
-    for column in credentials:
-        errors.append(FieldError(pointer=own.get(column, f"/config/{column}"), detail="must not hold credentials"))
-    return errors
+    """With each column where the request has it."""
+    elsewhere = {
+        "/config/apg_integrations": "/integrations",
+        "/config/tenant_name": "/tenant_name",
+        "/config/billing_contact": "/billing_contact",
+    }
+    values = {**request.config, "tenant_name": request.tenant_name}
+    return [
+        replace(error, pointer=elsewhere.get(error.pointer, error.pointer))
+        for error in await config.wrong_values(conn, values, at="/config")
+    ]
 
 
 async def _take_up_again(conn: Connection, request: TenantRequest, operation_id: UUID, *, exact: bool) -> None:

@@ -15,9 +15,20 @@ DROP FUNCTION IF EXISTS
     bf_control.holds_credentials(jsonb), bf_control.is_currency(text), bf_control.is_time_zone(text),
     bf_control.lock_built_tenant(text), bf_control.touch_row(), bf_control.tenant_config_check(),
     bf_control.tenant_config_record(), bf_control.tenant_settings(text), bf_control.change_tenant(text, jsonb),
-    bf_control.lock_tenant_config(text), bf_control.tenant_config_active(),
-    bf_control.move_tenant_by_hand(text, text, text[], text, text, interval),
-    bf_control.move_tenant(text, text[], text, text, text, interval);
+    bf_control.lock_tenant_config(text);
+
+DROP FUNCTION IF EXISTS
+    bf_control.tenant_config_active(), bf_control.move_tenant(text, text[], text, text, text, interval),
+    bf_control.move_tenant_by_hand(text, text, text[], text, text, interval);
+
+DROP FUNCTION IF EXISTS
+    bf_control.merge_patch(jsonb, jsonb), bf_control.change_config(text, jsonb), bf_control.presentable(text, jsonb);
+
+DROP FUNCTION IF EXISTS
+    bf_control.included_features(text), bf_control.effective_features(text, text), bf_control.feature_names(jsonb),
+    bf_control.with_features(jsonb, text[]), bf_control.override_features(text, text, text[], text[]),
+    bf_control.tenant_config_features(), bf_control.keep_features(), bf_control.set_feature(text, text, boolean),
+    bf_control.tenant_features(text);
 
 DROP TABLE IF EXISTS bf_control.integration_secret;
 
@@ -26,9 +37,15 @@ DROP FUNCTION IF EXISTS bf_control.set_integration(text, text, jsonb), bf_contro
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,
-    bf_control.confirmation, bf_control.tier, bf_control.listed_feature;
+    bf_control.confirmation, bf_control.tier, bf_control.listed_feature, bf_control.feature,
+    bf_control.tenant_feature;
 
-DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.is_tenant_id(text),
-    bf_control.list_features(), bf_control.trigrams(text);
+-- Those of triggers and indexes of the tables above.
+DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.is_tenant_id(text);
+
+DROP FUNCTION IF EXISTS
+    bf_control.list_features(), bf_control.trigrams(text), bf_control.tenant_config_history_number();
+
+DROP FUNCTION IF EXISTS bf_control.catalogue_lock(), bf_control.catalogue_settle(), bf_control.feature_notify();
 
 DROP SCHEMA IF EXISTS bf_control;

@@ -20,6 +20,23 @@ async def test_put_makes_a_tenant_once(client: AsyncClient, unique: str) -> None
         await client.tenants.put(unique, "Another")
 
 
+async def test_a_batch_says_what_became_of_each(client: AsyncClient, unique: str) -> None:
+    await client.tenants.create(unique, "ACME")
+    batch = await client.tenants.batch(
+        [
+            {"tenant_id": unique, "tenant_name": "ACME"},
+            {"tenant_id": f"{unique}_2", "tenant_name": "ACME Two", "subscription_tier": None},
+        ]
+    )
+    refused, accepted = batch.items
+    assert (batch.accepted, batch.refused, refused.status, accepted.status) == (1, 1, 409, 202)
+    assert refused.problem is not None
+    assert refused.problem.code == "tenant_exists"
+    assert accepted.operation is not None
+    await client.operations.wait(accepted.operation.rpartition("/")[2])
+    assert (await client.tenants.get(f"{unique}_2")).state == "active"
+
+
 async def test_put_need_not_be_waited_for(client: AsyncClient, unique: str) -> None:
     accepted = await client.tenants.put(unique, "ACME", wait=False)
     assert isinstance(accepted, Operation)
@@ -65,14 +82,14 @@ async def test_a_dry_run_changes_nothing(client: AsyncClient, unique: str) -> No
 
 
 async def test_lists_are_filtered(client: AsyncClient, unique: str) -> None:
-    await client.tenants.create(f"{unique}_a", "A", features_enabled=[unique])
-    await client.tenants.create(f"{unique}_b", "B", subscription_tier="gold")
+    await client.tenants.create(f"{unique}_a", "A", features_enabled=["real_time_collaboration"])
+    await client.tenants.create(f"{unique}_b", "B", subscription_tier="premium")
 
     async def found(**filters: object) -> list[str]:
         return [tenant.tenant_id async for tenant in client.tenants.list(q=unique, **filters)]
 
-    assert await found(feature=unique) == [f"{unique}_a"]
-    assert await found(tier="gold") == [f"{unique}_b"]
+    assert await found(feature="real_time_collaboration") == [f"{unique}_a"]
+    assert await found(tier="premium") == [f"{unique}_b"]
     assert await found(schema_version=99) == []
     assert await found(state="active", order_by="-name") == [f"{unique}_b", f"{unique}_a"]
 

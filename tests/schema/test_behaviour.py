@@ -430,7 +430,9 @@ async def test_is_active_follows_the_state_and_says_what_to_do_instead(admin: as
         active = "SELECT is_active FROM bf_shared.tenant_config WHERE tenant_id = 'acme_corp'"
         assert await admin.fetchval(active) is state
         async with refused(admin, CHECKED, "follows its state") as info:
-            await admin.execute("UPDATE bf_shared.tenant_config SET is_active = NOT is_active")
+            await admin.execute(
+                "UPDATE bf_shared.tenant_config SET is_active = NOT is_active WHERE tenant_id = 'acme_corp'"
+            )
     assert info.value.hint == "SELECT bf_shared.suspend_tenant('acme_corp');"
 
 

@@ -1,6 +1,6 @@
 """client.tenants: provision, read, change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Unpack, overload
 
 import httpx
@@ -12,7 +12,17 @@ from app.client._sync.operations import Operations, succeeded
 from app.client._sync.pages import Pages
 from app.client._sync.transport import Transport
 from app.client.errors import PreconditionFailed
-from app.client.models import FullTenant, Operation, Page, Tenant, TenantChanges, TenantOptions, TenantOrder
+from app.client.models import (
+    Batch,
+    FullTenant,
+    NewTenant,
+    Operation,
+    Page,
+    Tenant,
+    TenantChanges,
+    TenantOptions,
+    TenantOrder,
+)
 
 
 class Tenants:
@@ -66,6 +76,14 @@ class Tenants:
             # Made on the spot, by an operation that was born succeeded.
             return self._operations.get(response.headers["Operation-Location"].rpartition("/")[2])
         return self._provisioned(tenant_id, response, until)
+
+    def batch(
+        self, tenants: Sequence[NewTenant], *, validate_only: bool = False, idempotency_key: str | None = None
+    ) -> Batch:
+        """Up to 500 at once: what became of each is in its item, and one that is refused is no error of the others."""
+        body = {"tenants": [_given(tenant) for tenant in tenants]}
+        call = _call.post("/v1/tenants/batch", body, key=idempotency_key, validate_only=validate_only)
+        return read(self._transport.send(call), Batch)
 
     @overload
     def put(
@@ -221,7 +239,7 @@ class Tenants:
         return self.get(tenant_id)
 
 
-def _given(options: TenantOptions) -> dict[str, Any]:
+def _given(options: TenantOptions | NewTenant) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
