@@ -37,6 +37,7 @@ from app.integrations.endpoint import Policy
 from app.integrations.request import Rules
 from app.integrations.schemas import CheckOut, IntegrationList, IntegrationOut
 from app.kinds import RULES
+from app.limits import routes as limits
 from app.log import logger
 from app.operations import routes as operations
 from app.operations.rules import AllRules
@@ -46,6 +47,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
+from app.tenants import backup_routes as backups
 from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
@@ -60,9 +62,11 @@ _ROUTERS = (
     bulk.router,
     tenants.router,
     lifecycle.router,
+    backups.router,
     config.router,
     integrations.router,
     features.router,
+    limits.router,
     catalog.router,
     operations.router,
     health.router,
@@ -75,6 +79,7 @@ _TAGS = {
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
     "integrations": "What a tenant is connected with, and whether it answers",
+    "limits": "How much a tenant may use, and how much of it it does",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }
@@ -91,6 +96,7 @@ class Services(HttpServices):
     integrations: Rules
     checker: Checker
     delete_grace: timedelta
+    backups_configured: bool
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -165,6 +171,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             integrations=Rules(policy=policy, keyring=settings.keyring()),
             checker=Checker(policy),
             delete_grace=settings.delete_grace,
+            backups_configured=settings.backup_url is not None,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

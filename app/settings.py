@@ -5,6 +5,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -48,6 +49,15 @@ def _duration(value: object) -> object:
     if match is None:
         raise ValueError("write 30d, 12h or 45m")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _backup_url(value: str) -> str:
+    """An absolute path, or a URL without a password: it is stored with each backup, and shown."""
+    if "://" not in value:
+        return str(Path(value).absolute())
+    if urlsplit(value).password is not None:
+        raise ValueError("must hold no password; give the store its credentials by its own variables")
+    return value
 
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
@@ -134,6 +144,11 @@ class Settings(BaseSettings):
     delete_grace: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."
     )
+
+    backup_url: Annotated[str, AfterValidator(_backup_url)] | None = Field(
+        None, description="Where backups of tenants are kept: a directory, or any URL that fsspec knows."
+    )
+    pg_bin: Path | None = Field(None, description="Where pg_dump and pg_restore are; looked for otherwise.")
 
     @classmethod
     def settings_customise_sources(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import doctor, integrations, keys, lifecycle, schema, secrets, serve, tenants
+from app.cli import backups, doctor, integrations, keys, limits, schema, secrets, serve, tenants
 from app.cli.failure import Commands, Failure
 from app.db.embedded import EmbeddedError
 from app.errors import AppError
@@ -23,11 +23,13 @@ cli = typer.Typer(
 serve.register(cli)
 schema.register(cli)
 tenants.register(cli)
+limits.register(cli)
 doctor.register(cli)
 cli.add_typer(keys.cli, name="api-key", help="API keys: create, list, revoke.")
-cli.add_typer(lifecycle.cli, name="tenant", help="One tenant: show, suspend, resume, delete, restore.")
+cli.add_typer(backups.tenant, name="tenant", help="One tenant: show, suspend, resume, delete, restore, back up, purge.")
 cli.add_typer(integrations.cli, name="integrations", help="Integrations: list, get, set, delete, check.")
 cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations: rotate.")
+cli.add_typer(limits.cli, name="limits", help="Limits: of a tenant, and which there are.")
 cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 
 

@@ -63,6 +63,7 @@ def up(
             os.environ["BF_SECRET_KEYS_FILE"] = str(directory / "secret-keys")
         for other in ("DATABASE_URL_FILE", "BF_DIRECT_DATABASE_URL", "BF_DIRECT_DATABASE_URL_FILE"):
             os.environ.pop(other, None)
+        os.environ.setdefault("BF_BACKUP_URL", str(directory / "backups"))
         loaded = settings(service=True)
 
         def announce() -> None:

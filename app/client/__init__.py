@@ -24,6 +24,7 @@ from app.client.errors import (
     WaitTimeout,
 )
 from app.client.models import (
+    Backup,
     Batch,
     BatchItem,
     DowngradePlan,
@@ -32,6 +33,8 @@ from app.client.models import (
     Integration,
     IntegrationCheck,
     IntegrationSettings,
+    Limit,
+    Limits,
     NewTenant,
     Operation,
     OperationEvent,
@@ -43,11 +46,13 @@ from app.client.models import (
     TenantChanges,
     TenantOptions,
     TenantState,
+    TenantUsage,
 )
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "Backup",
     "BadRequest",
     "Batch",
     "BatchItem",
@@ -63,6 +68,8 @@ __all__ = [
     "Integration",
     "IntegrationCheck",
     "IntegrationSettings",
+    "Limit",
+    "Limits",
     "NewTenant",
     "NotFound",
     "Operation",
@@ -80,6 +87,7 @@ __all__ = [
     "TenantChanges",
     "TenantOptions",
     "TenantState",
+    "TenantUsage",
     "TooManyRequests",
     "Unauthorized",
     "Unavailable",

@@ -129,6 +129,10 @@ def integration_path(tenant_id: str, capability: str) -> str:
     return f"{tenant_path(tenant_id)}/integrations/{_segment(capability)}"
 
 
+def limit_path(name: str) -> str:
+    return f"/v1/catalog/limits/{_segment(name)}"
+
+
 def operation_path(operation: OperationRef) -> str:
     return f"/v1/operations/{_segment(str(operation.id if isinstance(operation, Operation) else operation))}"
 

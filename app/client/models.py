@@ -172,6 +172,64 @@ class FullTenant(Tenant):
     health: Health
 
 
+class Limits(_Model):
+    """A tenant's limits: the value that holds, None for no limit, is in `values`, and where it comes from in `sources`.
+
+    `exceeded`, of an answer to a change: of which more is used already.
+    """
+
+    max_budget_lines: int
+    forecast_horizon_limit: int
+    concurrent_users_limit: int
+    sources: dict[str, str]
+    exceeded: tuple[str, ...] = ()
+    etag: str | None = Field(None, exclude=True)
+
+    @property
+    def values(self) -> dict[str, int | None]:
+        return {name: getattr(self, name, None) for name in self.sources}
+
+
+class Limit(_Model):
+    """One of the catalogue. `default` is None for no limit; `enforcement` is `off`, `warn` or `enforce`."""
+
+    name: str
+    description: str
+    unit: str
+    minimum: int
+    maximum: int
+    default: int | None
+    tiers: dict[str, int]
+    enforcement: str
+    etag: str | None = Field(None, exclude=True)
+
+
+class Usage(_Model):
+    """`used` is None for what the database does not see, `allowed` for no limit."""
+
+    name: str
+    unit: str
+    used: int | None
+    allowed: int | None
+    percentage: float | None
+    enforcement: str
+    method: str | None
+    measured_at: datetime | None
+
+
+class UsageEvent(_Model):
+    name: str
+    percentage: int
+    used: int
+    allowed: int
+    occurred_at: datetime
+
+
+class TenantUsage(_Model):
+    usage: tuple[Usage, ...]
+    events: tuple[UsageEvent, ...]
+
+
 class Step(_Model):
     """`duration_ms` is None while the step runs."""
 
@@ -218,6 +276,31 @@ class OperationEvent(_Model):
     id: str
     event: str
     operation: Operation
+
+
+class BackupTable(_Model):
+    """`checksum` is of all rows, in whichever order."""
+
+    name: str
+    rows: int
+    checksum: str
+
+
+class Backup(_Model):
+    """A verified archive; the id is also that of the operation that made it."""
+
+    id: UUID
+    tenant_id: str
+    generation: int
+    schema_version: int
+    server_version: int
+    created_at: datetime
+    created_by: str
+    reason: str | None
+    url: str
+    sha256: str
+    bytes: int
+    tables: tuple[BackupTable, ...]
 
 
 class Migration(_Model):

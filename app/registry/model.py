@@ -37,14 +37,15 @@ class Transition(StrEnum):
 
 
 # What each state allows, and where it leads; None is the state that the tenant was deleted from. The functions of
-# the shared schema allow the same (a test holds one to the other). Making a tenant goes its own way.
+# the shared schema allow the same (a test holds one to the other). Making a tenant goes its own way. A failed one has
+# no schema: there is nothing to keep for a while, and it stays failed until it is gone.
 TRANSITIONS: Final[Mapping[State, Mapping[Transition, State | None]]] = {
     State.PROVISIONING: {},
     State.ACTIVE: {Transition.SUSPEND: State.SUSPENDED, Transition.DELETE: State.DELETED},
     State.SUSPENDED: {Transition.RESUME: State.ACTIVE, Transition.DELETE: State.DELETED},
     State.DELETED: {Transition.RESTORE: None, Transition.PURGE: State.PURGING},
     State.PURGING: {},
-    State.FAILED: {},
+    State.FAILED: {Transition.PURGE: State.FAILED},
 }
 
 # Where name, tier, configuration, features, limits and integrations may be changed.

@@ -1,5 +1,6 @@
 """--json: every command that ends takes it, and prints one JSON document, also where it fails."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 from typer.main import get_command
 
+from app import keyring
 from app.cli import cli
 from tests.support.cluster import Cluster
 from tests.support.command import command
@@ -20,16 +22,25 @@ _GOOD = {
     "upgrade": ([], {"applied", "upgraded", "failed", "warnings"}),
     "create-tenant": (["--tenant-id", "acme", "--tenant-name", "A"], {"tenant_id", "state", "schema_name"}),
     "list-tenants": ([], {"items"}),
+    "limits get": (["acme"], {"max_budget_lines", "sources"}),
+    "limits set": (["acme", "max_budgets=5", "max_budget_lines=default"], {"max_budgets", "sources"}),
+    "limits recount": (["acme"], {"tenant_id", "counters"}),
+    "limits catalog": ([], {"items"}),
+    "limits define": (["max_other", "--unit", "count", "--maximum", "9", "--tier", "basic=3"], {"name", "tiers"}),
+    "usage": (["acme"], {"usage", "events"}),
     "tenant show": (["acme"], {"tenant_id", "state"}),
     "tenant suspend": (["acme", "--reason", "unpaid"], {"tenant_id", "state_reason"}),
     "tenant resume": (["acme"], {"tenant_id", "state"}),
-    "integrations set": (["acme", "auth_rbac", "--endpoint", "https://nobody.invalid"], {"capability", "credentials"}),
+    "tenant backup": (["acme"], {"id", "url", "sha256"}),
+    "tenant backups": (["acme"], {"items"}),
+    "integrations set": (["acme", "auth_rbac", "--endpoint", "{endpoint}"], {"capability", "credentials"}),
     "integrations get": (["acme", "auth_rbac"], {"capability", "credentials"}),
     "integrations list": (["acme"], {"items"}),
     "integrations check": (["acme", "auth_rbac"], {"ok", "error"}),
     "integrations delete": (["acme", "auth_rbac", "--yes"], {"capability", "deleted"}),
     "secrets rotate": ([], {"rotated", "current", "unreadable"}),
     "tenant delete": (["acme", "--yes"], {"tenant_id", "purge_time"}),
+    "tenant purge": (["acme", "--yes"], {"tenant_id", "backup_id"}),
     "tenant restore": (["acme"], {"tenant_id", "state"}),
     "doctor": ([], {"status", "checks"}),
     "api-key create": (["--name", "n", "--role", "viewer"], {"id", "key"}),
@@ -39,8 +50,6 @@ _GOOD = {
     "openapi": ([], {"openapi", "paths"}),
     "downgrade": (["--confirm-destroy"], {"plan", "dropped"}),
 }
-# Whose findings are its document, whatever they are: nothing is at that endpoint.
-_CODES = {"integrations check": 1}
 _SERVERS = {"serve", "worker", "up"}
 _NEEDS_NO_DATABASE = {"sql upgrade", "openapi"}
 
@@ -73,7 +82,11 @@ def _problem(finished: Finished, code: int, name: str) -> dict[str, Any]:
 
 def _words(name: str) -> list[str]:
     arguments, _ = _GOOD[name]
-    return [*name.split(), *(argument.format(key_id="0" * 16) for argument in arguments), "--json"]
+    return [
+        *name.split(),
+        *(argument.format(key_id="0" * 16, endpoint="https://auth.acme.example") for argument in arguments),
+        "--json",
+    ]
 
 
 def test_every_command_is_in_this_file() -> None:
@@ -84,16 +97,30 @@ def test_every_command_is_in_this_file() -> None:
         assert ("--json" in takes) != (name in _SERVERS), name
 
 
-async def test_what_goes_well_is_one_document(empty_dsn: str) -> None:
+async def test_what_goes_well_is_one_document(empty_dsn: str, tmp_path: Path) -> None:
     """In the order of a database's life."""
-    env = environment(empty_dsn, BF_SECRET_KEYS="QUJD" * 10 + "QUI=")
-    key_id = ""
-    for name, (arguments, keys) in _GOOD.items():
-        filled = [argument.format(key_id=key_id) for argument in arguments]
-        document = _document(await command(*name.split(), *filled, "--json", env=env), _CODES.get(name, 0))
-        assert keys <= document.keys(), name
-        key_id = str(document.get("id", key_id))
+    key_id, port = "", free_port()
+    env = environment(
+        empty_dsn,
+        BF_BACKUP_URL=str(tmp_path / "backups"),
+        BF_INTEGRATION_ALLOW=f"127.0.0.1:{port}",
+        BF_SECRET_KEYS=keyring.new_key(),
+    )
+    async with await asyncio.start_server(_no_content, "127.0.0.1", port):
+        for name, (arguments, keys) in _GOOD.items():
+            filled = [one.format(key_id=key_id, endpoint=f"http://127.0.0.1:{port}") for one in arguments]
+            document = _document(await command(*name.split(), *filled, "--json", env=env), 0)
+            assert keys <= document.keys(), name
+            key_id = str(document.get("id", key_id))
     assert key_id
+
+
+async def _no_content(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What a working endpoint answers."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+    await writer.drain()
+    writer.close()
 
 
 @pytest.mark.parametrize("name", _GOOD)

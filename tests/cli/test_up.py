@@ -27,6 +27,8 @@ async def test_up_prints_the_page_and_a_key_that_stays_and_stops_its_database(tm
             integration = {"endpoint": "https://auth.apg.platform", "credentials": {"token": "t"}}
             put = await client.put(f"/v1/tenants/{start}/integrations/auth_rbac", json=integration)
             assert put.status_code == 201
+            made = await client.post(f"/v1/tenants/{start}/backups", headers={"Prefer": "wait=20"})
+            assert made.json()["url"].startswith(str(tmp_path / "data" / "backups")), "a place is there by default"
             listed = (await client.get("/v1/tenants")).json()["items"]
         conn = await asyncpg.connect(running.database_url)
         assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") == len(listed)

@@ -33,7 +33,7 @@ class InThread:
         value = getattr(self._target, {"aclose": "close"}.get(name, name))
         if not inspect.isroutine(value):
             return InThread(value) if type(value).__module__.startswith("app.client._sync") else value
-        if inspect.isgeneratorfunction(value) or name in {"list", "traced"}:
+        if inspect.isgeneratorfunction(value) or name in {"list", "backups", "traced"}:
             return lambda *args, **kwargs: InThread(value(*args, **kwargs))
         return lambda *args, **kwargs: asyncio.to_thread(value, *args, **kwargs)
 

@@ -14,8 +14,8 @@ from app.schema.script import Migration, Target
 from tests.support.data import make_tenant, settings_for
 from tests.support.polling import waiting_for_locks
 
-# The first files with which configuration is changed as a whole.
-_FIRST = {"control": "configuration", "shared": "configuration"}
+# The first files of the release that changes configuration as a whole.
+_FIRST = {"control": "configuration", "shared": "configuration", "tenant": "usage"}
 _ODD = """
 UPDATE bf_shared.tenant_config SET {} WHERE tenant_id = '{}'
 """

@@ -9,6 +9,7 @@ import httpx
 from app.client import _config
 from app.client._async.health import Probes
 from app.client._async.integrations import Integrations
+from app.client._async.limits import TenantLimits
 from app.client._async.operations import Operations
 from app.client._async.schema import Schema
 from app.client._async.tenants import Tenants
@@ -50,6 +51,7 @@ class AsyncClient:
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
         self.integrations = Integrations(transport)
+        self.limits = TenantLimits(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 

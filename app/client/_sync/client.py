@@ -10,6 +10,7 @@ from app.client import _config
 from app.client._config import Times
 from app.client._sync.health import Probes
 from app.client._sync.integrations import Integrations
+from app.client._sync.limits import TenantLimits
 from app.client._sync.operations import Operations
 from app.client._sync.schema import Schema
 from app.client._sync.tenants import Tenants
@@ -50,6 +51,7 @@ class Client:
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
         self.integrations = Integrations(transport)
+        self.limits = TenantLimits(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 
