@@ -4,6 +4,7 @@
     throughput   CPU of the whole system for a tenant, many at once, against setup_tenant()
     idle         queries of processes that nobody talks to
     limits       bulk and single INSERTs, and provisioning, against tables whose rows nobody counts
+    ofrep        OFREP's 304 against a bare route behind the same middleware and authentication
     process      seconds until `bf-admin serve` is ready; memory of api and worker
 
 Each has --help, --quick for a smoke run, and --json. Figures never decide on the exit status: that tells
@@ -14,13 +15,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import idle, limits, process, provision, throughput
+from bench import idle, limits, ofrep, process, provision, throughput
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "provision": provision.main,
     "throughput": throughput.main,
     "idle": idle.main,
     "limits": limits.main,
+    "ofrep": ofrep.main,
     "process": process.main,
 }
 
