@@ -17,6 +17,7 @@ _SAID = (
     ["client_eu", "client_corp"],
     [],
     ["https://auth.example.com False", "auth_rbac False True"],
+    [],
     ["1 queued 0", "2 running 1", "3 succeeded 1", "operation_finished"],
     ["pass"],
 )
