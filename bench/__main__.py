@@ -3,6 +3,7 @@
     provision    POST against setup_tenant() one by one, the 1,000th tenant against the 100th, `bf-admin up`
     throughput   CPU of the whole system for a tenant, many at once, against setup_tenant()
     idle         queries of processes that nobody talks to
+    config_read  GET of a tenant's configuration against a bare route that selects the same row
     limits       bulk and single INSERTs, and provisioning, against tables whose rows nobody counts
     ofrep        OFREP's 304 against a bare route behind the same middleware and authentication
     process      seconds until `bf-admin serve` is ready; memory of api and worker
@@ -15,12 +16,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import idle, limits, ofrep, process, provision, throughput
+from bench import config_read, idle, limits, ofrep, process, provision, throughput
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "provision": provision.main,
     "throughput": throughput.main,
     "idle": idle.main,
+    "config_read": config_read.main,
     "limits": limits.main,
     "ofrep": ofrep.main,
     "process": process.main,

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from app.cli import backups, catalog, doctor, features, integrations, keys, limits, schema, secrets, serve, tenants
+from app.cli import (
+    backups,
+    catalog,
+    config,
+    doctor,
+    features,
+    integrations,
+    keys,
+    limits,
+    schema,
+    secrets,
+    serve,
+    tenants,
+)
 from app.cli.failure import Commands, Failure
 from app.db.embedded import EmbeddedError
 from app.errors import AppError
@@ -32,6 +45,7 @@ cli.add_typer(backups.tenant, name="tenant", help="One tenant: show, suspend, re
 cli.add_typer(integrations.cli, name="integrations", help="Integrations: list, get, set, delete, check.")
 cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations: rotate.")
 cli.add_typer(limits.cli, name="limits", help="Limits: of a tenant, and which there are.")
+cli.add_typer(config.cli, name="config", help="A tenant's configuration: get, set, history, rollback.")
 cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 
 

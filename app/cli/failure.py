@@ -13,7 +13,9 @@ from app.errors import AppError
 
 
 class Failure(Exception):
-    """Ends the command with `exit_code`. `errors` maps a variable or option to what is wrong with it."""
+    """Ends the command with `exit_code`. `errors` maps a variable, an option or a pointer into a document to what is
+    wrong with it.
+    """
 
     def __init__(
         self,

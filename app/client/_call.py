@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 from urllib.parse import quote
 from uuid import uuid4
@@ -54,6 +54,11 @@ class Call:
         """Sent twice, it does nothing twice."""
         return self.method in _IDEMPOTENT or not self.headers.keys().isdisjoint({"Idempotency-Key", "If-Match"})
 
+    def dry(self, *, if_match: str | None) -> Self:
+        """The same change, only asked about, of the document with this etag."""
+        headers = self.headers if if_match is None else {**self.headers, "If-Match": if_match}
+        return replace(self, params={**self.params, "validate_only": "true"}, headers=headers)
+
     @property
     def preferred_wait(self) -> int:
         """Whole seconds from now; 0 where there is nothing to wait for."""
@@ -73,9 +78,10 @@ def post(
     key: str | None,
     validate_only: bool = False,
     wait: Deadline | None = None,
+    if_match: str | None = None,
 ) -> Call:
     """Without a `key` it gets one of its own, the same for all its tries."""
-    headers = {"Idempotency-Key": key or uuid4().hex}
+    headers = {"Idempotency-Key": key or uuid4().hex} | ({} if if_match is None else {"If-Match": if_match})
     return _change("POST", path, body, headers=headers, validate_only=validate_only, wait=wait)
 
 

@@ -154,6 +154,52 @@ class Batch(_Model):
     items: tuple[BatchItem, ...]
 
 
+class Configuration(_Model):
+    """`etag` is what `if_match` takes."""
+
+    budget_features: dict[str, Any]
+    forecast_features: dict[str, Any]
+    analytics_features: dict[str, Any]
+    external_systems: dict[str, Any]
+    fiscal_year_start: str
+    default_currency: str
+    time_zone: str
+    department_hierarchy: dict[str, Any]
+    cost_centers: list[Any]
+    approval_workflows: dict[str, Any]
+    data_retention_days: int
+    encryption_enabled: bool
+    audit_level: str
+    etag: str | None = Field(None, exclude=True)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What replace() takes."""
+        return self.model_dump(mode="json")
+
+
+class Difference(_Model):
+    """`before` or `after` is not among `model_fields_set` where there was or is no such value."""
+
+    pointer: str
+    before: Any = None
+    after: Any = None
+
+
+class ConfigVersion(_Model):
+    """`source` is `api` or `sql`; `restored_version` is what a rollback went back to."""
+
+    version: int
+    changed_at: datetime
+    by: str
+    database_user: str
+    source: str
+    documents: tuple[str, ...]
+    reason: str | None
+    restored_version: int | None
+    difference: tuple[Difference, ...]
+
+
 class Feature(_Model):
     """`source` is `default`, `tier` or `tenant`. Of what it `requires`, `missing` is not enabled, though it is.
 

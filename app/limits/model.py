@@ -36,6 +36,10 @@ def limit_name(value: str) -> str:
     return value
 
 
+def is_limit_name(value: str) -> bool:
+    return _NAME.fullmatch(value) is not None and value not in RESERVED
+
+
 class Source(StrEnum):
     """Where a value comes from."""
 

@@ -91,6 +91,11 @@ def wrong(catalogue: Sequence[Limit], changes: Mapping[str, int | None], *, poin
     return errors
 
 
+async def wrong_values(conn: Connection, values: Mapping[str, int], *, at: str) -> list[FieldError]:
+    """What is wrong with `values` that a tenant is to be created with; `at` is where the request has them."""
+    return wrong(await queries.catalogue(conn), values, pointer=at) if values else []
+
+
 async def exceeded(conn: Connection, tenant: Tenant, limits: TenantLimits) -> list[str]:
     """Names of the limits of which more is used than there is, as far as counters tell."""
     used = await queries.counters(conn, tenant.tenant_id)

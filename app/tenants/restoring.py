@@ -15,6 +15,7 @@ from app.backups.model import Backup
 from app.backups.tools import Tools
 from app.db.pool import Connection
 from app.errors import Problem
+from app.limits import usage
 from app.operations import service as operations
 from app.operations.model import Claim, Kind, Operation, Status
 from app.operations.rules import OUTCOMES
@@ -97,10 +98,11 @@ async def restore(
     with steps.step("upgrade"):
         # Compares the catalogue too; what somebody had added to it was theirs, and is back.
         version = await schema.upgrade_tenant(conn, expected, subject.tenant_id)
-    # What is counted of a tenant's rows, rather than kept with them, is to be counted anew here.
     tenant = await registry.restored(
         conn, TenantId(subject.tenant_id), reason=operation.parameters.get("reason"), actor=operation.actor
     )
+    with steps.step("recount"):  # the rows came before the triggers that count them
+        await usage.recount(conn, tenant, origin=operation.origin)
     result = {"tenant_id": subject.tenant_id, "schema_version": version, "backup_id": str(backup.id)}
     await operations.succeed(conn, claim, result=result, steps=steps)
     await _record(conn, operation.origin, subject.tenant_id, "succeeded", result)

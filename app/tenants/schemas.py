@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.catalog.schemas import FeatureName, TierName
 from app.config.model import LIMIT_COLUMNS, TenantSettings
@@ -15,6 +15,8 @@ from app.health.schemas import Health
 from app.http.values import printable
 from app.integrations.request import Rules
 from app.integrations.schemas import IntegrationsIn
+from app.limits.model import is_limit_name
+from app.limits.schemas import Number
 from app.operations.schemas import ProblemOut
 from app.registry import model
 from app.registry.model import State, Tenant, TenantRequest
@@ -37,9 +39,10 @@ _NO_RULES: Final = Rules()
 
 
 class LimitsIn(BaseModel):
-    """Limits of the tenant's own; the last five are kept in usage_limits."""
+    """Limits of the tenant's own: these, and whatever the catalogue has besides."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Number]
 
     max_budget_lines: int | None = Field(None, ge=0, le=1_000_000_000)
     forecast_horizon_limit: int | None = Field(None, ge=1, le=120, description="Months")
@@ -49,6 +52,13 @@ class LimitsIn(BaseModel):
     max_scenarios: int | None = Field(None, ge=0, le=1_000_000_000)
     max_forecast_horizon: int | None = Field(None, ge=1, le=120, description="Months")
     storage_mb: int | None = Field(None, ge=0, le=1_000_000_000)
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        """Whether there is such a limit is asked of the catalogue."""
+        if not all(map(is_limit_name, self.__pydantic_extra__)):
+            raise ValueError("has a member that is named like no limit")
+        return self
 
 
 class TenantFields(BaseModel):

@@ -10,6 +10,7 @@ from app.config import service as config
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, Problem
 from app.integrations import queries as integrations
+from app.limits import service as limits
 from app.operations import service as operations
 from app.operations.model import Claim, Kind, Operation, Status
 from app.operations.rules import OUTCOMES
@@ -91,6 +92,7 @@ async def _check_values(conn: Connection, request: TenantRequest) -> None:
     """What only the database knows, before it is too late for a 422."""
     errors = await catalog.wrong_tier(conn, request.subscription_tier)
     errors += await catalog.wrong_features(conn, request.document.get("features_enabled", []))
+    errors += await limits.wrong_values(conn, request.document.get("limits", {}), at="/limits")
     # A name holds credentials only as part of a URL: most requests have nothing more to ask.
     if request.config or "://" in request.tenant_name:
         errors += await _wrong_config(conn, request)

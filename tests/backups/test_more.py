@@ -12,7 +12,7 @@ from app.db.pool import Database
 from app.settings import Settings
 from tests.support import gates, oracle, rows
 from tests.support.api import Api, running_api
-from tests.support.data import schemas, settings_for
+from tests.support.data import LATEST, schemas, settings_for
 from tests.support.polling import ended, until
 from tests.support.problems import problem
 from tests.support.programs import pg_dump_that
@@ -50,13 +50,13 @@ async def test_a_backup_of_an_older_version_is_migrated_forward(
     operation = await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
     await gates.next_version(conn, {})
     restored = await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT))
-    assert restored["schema_version"] == 2
+    assert restored["schema_version"] == LATEST + 1
     assert await conn.fetchval("SELECT to_regclass('bf_acme_corp.budgets') IS NOT NULL")
     assert operation["status"] == "succeeded"
     # A newer one than the database is refused, and leaves nothing.
     await _ok(await api.client.delete(_PATH))
     await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
-    await conn.execute("DELETE FROM bf_control.tenant_statement WHERE version = 2")
+    await conn.execute("DELETE FROM bf_control.tenant_statement WHERE version = $1", LATEST + 1)
     failed = await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT), 202)
     assert "upgrade it first" in failed["error"]["detail"]
     problem(await api.client.get(_PATH), 404)
@@ -153,3 +153,31 @@ async def test_what_was_never_there_is_404(idle_api: Api) -> None:
     problem(await idle_api.client.get(f"{_PATH}/backups"), 404, "tenant_not_found")
     unknown = {"backup_id": "00000000-0000-4000-8000-000000000000"}
     problem(await idle_api.client.post(f"{_PATH}/restore", json=unknown), 404, "backup_not_found")
+
+
+@pytest.mark.usefixtures("tenant")
+async def test_what_limits_count_is_counted_anew(
+    api: Api, conn: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    """The rows come before the triggers that count them."""
+    counters = "SELECT limit_name, used FROM bf_control.usage_counter WHERE used > 0 ORDER BY 1"
+    before = [tuple(row) for row in await conn.fetch(counters)]
+    assert before == [("max_budget_lines", 20), ("max_budgets", 20), ("max_scenarios", 1)]
+    await _ok(await api.client.patch(f"{_PATH}/limits", json={"max_budgets": 21}))
+    await _ok(await api.client.delete(_PATH))
+    await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
+    assert await conn.fetch(counters) == []
+    await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT))
+    assert [tuple(row) for row in await conn.fetch(counters)] == before
+    insert = """INSERT INTO budgets (id, budget_name, budget_type, fiscal_year, budget_period_start, budget_period_end)
+                VALUES ($1, 'New', 'annual', 2026, '2026-01-01', '2026-12-31')"""
+
+    async def add(budget_id: str) -> None:
+        async with superuser.transaction():
+            await superuser.execute("SELECT bf_shared.set_tenant_context('acme_corp', 'tests')")
+            await superuser.execute(insert, budget_id)
+
+    await add("new_1")
+    with pytest.raises(asyncpg.PostgresError, match="max_budgets of tenant acme_corp is 21") as refused:
+        await add("new_2")
+    assert refused.value.sqlstate == "BF001"

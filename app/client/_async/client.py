@@ -8,6 +8,7 @@ import httpx
 
 from app.client import _config
 from app.client._async.catalog import Catalog
+from app.client._async.config import Config
 from app.client._async.features import TenantFeatures
 from app.client._async.health import Probes
 from app.client._async.integrations import Integrations
@@ -54,6 +55,7 @@ class AsyncClient:
         self.tenants = Tenants(transport, self.operations)
         self.features = TenantFeatures(transport)
         self.catalog = Catalog(transport)
+        self.config = Config(transport)
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
         self.schema = Schema(transport, self.operations)

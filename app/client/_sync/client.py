@@ -9,6 +9,7 @@ import httpx
 from app.client import _config
 from app.client._config import Times
 from app.client._sync.catalog import Catalog
+from app.client._sync.config import Config
 from app.client._sync.features import TenantFeatures
 from app.client._sync.health import Probes
 from app.client._sync.integrations import Integrations
@@ -54,6 +55,7 @@ class Client:
         self.tenants = Tenants(transport, self.operations)
         self.features = TenantFeatures(transport)
         self.catalog = Catalog(transport)
+        self.config = Config(transport)
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
         self.schema = Schema(transport, self.operations)
