@@ -5,6 +5,7 @@
     idle         queries of processes that nobody talks to
     config_read  GET of a tenant's configuration against a bare route that selects the same row
     limits       bulk and single INSERTs, and provisioning, against tables whose rows nobody counts
+    ofrep        OFREP's 304 against a bare route behind the same middleware and authentication
     process      seconds until `bf-admin serve` is ready; memory of api and worker
 
 Each has --help, --quick for a smoke run, and --json. Figures never decide on the exit status: that tells
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import config_read, idle, limits, process, provision, throughput
+from bench import config_read, idle, limits, ofrep, process, provision, throughput
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "provision": provision.main,
@@ -23,6 +24,7 @@ MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "idle": idle.main,
     "config_read": config_read.main,
     "limits": limits.main,
+    "ofrep": ofrep.main,
     "process": process.main,
 }
 

@@ -4,14 +4,14 @@ Its failures are the protocol's own where it has a word for them, and problems o
 """
 
 import json
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.features.cache import FlagCache, Kept
+from app.http import conditional
 from app.http.auth import Actor, CurrentReader, require_own
-from app.http.conditional import IfNoneMatch
 from app.http.dependencies import PROBLEMS, problems
 from app.http.openapi import ETAG, NOT_MODIFIED
 
@@ -87,6 +87,15 @@ _BODY: Final[dict[str, Any]] = {
 }
 
 
+_IF_NONE_MATCH: Final[dict[str, Any]] = {
+    "name": "if-none-match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Answer 304 while it has this ETag",
+}
+
+
 def _failed(status: int, description: str) -> dict[int | str, dict[str, Any]]:
     failure = {"schema": {"$ref": "#/components/schemas/EvaluationFailure"}}
     content = {"application/json": failure, **PROBLEMS[status]["content"]}
@@ -96,28 +105,20 @@ def _failed(status: int, description: str) -> dict[int | str, dict[str, Any]]:
 _WRONG: Final = _failed(400, "PARSE_ERROR, TARGETING_KEY_MISSING or INVALID_CONTEXT")
 
 
-async def _cache(request: Request) -> FlagCache:
-    flags: FlagCache = request.app.state.services.flags
-    return flags
-
-
-Cache = Annotated[FlagCache, Depends(_cache)]
-
-
 @router.post(
     "",
     summary="Evaluate all flags of a tenant (OFREP)",
     response_model=Flags,
     responses={200: {"headers": ETAG}, 304: NOT_MODIFIED, **_WRONG, **problems(413, 422)},
-    openapi_extra=_BODY,
+    openapi_extra={**_BODY, "parameters": [_IF_NONE_MATCH]},
 )
-async def evaluate_flags(request: Request, cache: Cache, actor: CurrentReader, known: IfNoneMatch) -> Response:
+async def evaluate_flags(request: Request, actor: CurrentReader) -> Response:
     """A tenant's features; `context.targetingKey` is its id. Nothing changes, so that no Idempotency-Key is taken."""
     try:
-        kept = await _flags(request, cache, actor)
+        kept = await _flags(request, actor)
     except _Refused as refused:
         return refused.response()
-    if known is not None and known.match_weakly(kept.tag):
+    if await _is_known(request, kept.tag):
         return Response(status_code=304, headers={"ETag": kept.tag})
     return Response(kept.flags.all, media_type="application/json", headers={"ETag": kept.tag})
 
@@ -129,10 +130,10 @@ async def evaluate_flags(request: Request, cache: Cache, actor: CurrentReader, k
     responses={**_WRONG, **_failed(404, "FLAG_NOT_FOUND"), **problems(413, 422)},
     openapi_extra=_BODY,
 )
-async def evaluate_flag(key: str, request: Request, cache: Cache, actor: CurrentReader) -> Response:
+async def evaluate_flag(key: str, request: Request, actor: CurrentReader) -> Response:
     """A feature of a tenant; `context.targetingKey` is its id."""
     try:
-        kept = await _flags(request, cache, actor)
+        kept = await _flags(request, actor)
         found = kept.flags.each.get(key)
         if found is None:
             raise _Refused("FLAG_NOT_FOUND", "There is no such feature.", status=404)  # noqa: TRY301
@@ -141,8 +142,21 @@ async def evaluate_flag(key: str, request: Request, cache: Cache, actor: Current
     return Response(found, media_type="application/json")
 
 
-async def _flags(request: Request, cache: FlagCache, actor: Actor) -> Kept:
+async def _is_known(request: Request, tag: str) -> bool:
+    """Asked of the request itself: this is called all the time, and a dependency would be a tenth of it.
+
+    Raises InvalidEntityTag.
+    """
+    given = request.headers.getlist("If-None-Match")
+    if not given or given == [tag]:
+        return bool(given)
+    known = await conditional.if_none_match(given)
+    return known is not None and known.match_weakly(tag)
+
+
+async def _flags(request: Request, actor: Actor) -> Kept:
     """Raises _Refused, and Denied where the key is for another tenant."""
+    cache: FlagCache = request.app.state.services.flags
     wanted = _targeting_key(await request.body())
     require_own(actor, wanted)
     kept = await cache.get(wanted)
