@@ -43,7 +43,7 @@ async def test_a_tenant_reads_back_with_every_member_of_the_contract(api: Api, s
     created = (await api.provision("acme_corp", created_by="admin_user_123", subscription_tier="premium")).json()
     assert created == (await api.client.get("/v1/tenants/acme_corp")).json()
     assert created["tenant_name"] == "ACME Corporation"
-    assert (created["is_active"], created["schema_name"], created["schema_version"]) == (True, "bf_acme_corp", 1)
+    assert (created["is_active"], created["schema_name"], created["schema_version"]) == (True, "bf_acme_corp", LATEST)
     assert (created["subscription_tier"], created["created_by"]) == ("premium", "admin_user_123")
     assert created["created_at"].endswith("Z")
     assert created["updated_at"] >= created["created_at"]
