@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import doctor, keys, lifecycle, schema, serve, tenants
+from app.cli import doctor, keys, lifecycle, schema, serve, tenants, transfer
 from app.cli.failure import Commands, Failure
 from app.db.embedded import EmbeddedError
 from app.errors import AppError
@@ -23,6 +23,7 @@ cli = typer.Typer(
 serve.register(cli)
 schema.register(cli)
 tenants.register(cli)
+transfer.register(cli)
 doctor.register(cli)
 cli.add_typer(keys.cli, name="api-key", help="API keys: create, list, revoke.")
 cli.add_typer(lifecycle.cli, name="tenant", help="One tenant: show, suspend, resume, delete, restore.")

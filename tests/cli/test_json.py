@@ -20,6 +20,11 @@ _GOOD = {
     "upgrade": ([], {"applied", "upgraded", "failed", "warnings"}),
     "create-tenant": (["--tenant-id", "acme", "--tenant-name", "A"], {"tenant_id", "state", "schema_name"}),
     "list-tenants": ([], {"items"}),
+    "export-tenants": ([], {"tenants"}),
+    "import-tenants": (
+        [str(Path(__file__).with_name("tenants.csv")), "--dry-run"],
+        {"would_create", "existing", "failed"},
+    ),
     "tenant show": (["acme"], {"tenant_id", "state"}),
     "tenant suspend": (["acme", "--reason", "unpaid"], {"tenant_id", "state_reason"}),
     "tenant resume": (["acme"], {"tenant_id", "state"}),
