@@ -56,6 +56,13 @@ class Conflict(AppError):
     title = "Conflict"
 
 
+class LimitExceeded(Conflict):
+    """A transaction of a tenant would have used more than its limit allows; it was rolled back."""
+
+    code = "limit_exceeded"
+    title = "A limit of the tenant is exceeded"
+
+
 class PreconditionFailed(AppError):
     code = "precondition_failed"
     title = "Precondition failed"

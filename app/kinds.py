@@ -7,10 +7,14 @@ from app.operations.rules import AllRules
 from app.schema.handlers import DOWNGRADE_RULES, UPGRADE_RULES
 from app.tenants.bulk_handler import CHANGE_RULES
 from app.tenants.handlers import PROVISION_RULES
+from app.tenants.lifecycle_handlers import BACKUP_RULES, PURGE_RULES, RESTORE_RULES
 
 RULES: Final[AllRules] = {
     Kind.SCHEMA_UPGRADE: UPGRADE_RULES,
     Kind.SCHEMA_DOWNGRADE: DOWNGRADE_RULES,
     Kind.TENANT_PROVISION: PROVISION_RULES,
+    Kind.TENANT_BACKUP: BACKUP_RULES,
+    Kind.TENANT_PURGE: PURGE_RULES,
+    Kind.TENANT_RESTORE: RESTORE_RULES,
     Kind.TENANTS_CHANGE: CHANGE_RULES,
 }

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
 
+from app.allow import Allow
 from app.apikeys.service import Keys
 from app.catalog import routes as catalog
 from app.config import routes as config
@@ -21,7 +22,9 @@ from app.db.pool import Database
 from app.db.pools import ddl_database, request_database
 from app.db.readiness import Readiness
 from app.errors import AppError
+from app.features import ofrep
 from app.features import routes as features
+from app.features.cache import FlagCache
 from app.health import routes as health
 from app.http import auth, problem
 from app.http.context import RequestContext
@@ -30,7 +33,13 @@ from app.http.media import refuse_other_media
 from app.http.openapi import tidied
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
+from app.integrations import routes as integrations
+from app.integrations.check import Checker
+from app.integrations.endpoint import Policy
+from app.integrations.request import Rules
+from app.integrations.schemas import CheckOut, IntegrationList, IntegrationOut
 from app.kinds import RULES
+from app.limits import routes as limits
 from app.log import logger
 from app.operations import routes as operations
 from app.operations.rules import AllRules
@@ -40,6 +49,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
 from app.settings import Settings
+from app.tenants import backup_routes as backups
 from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
@@ -48,14 +58,19 @@ from app.worker import Worker
 
 _log = logger(__name__)
 MAX_BODY = 1024 * 1024
+_INTEGRATIONS = (IntegrationOut, IntegrationList, CheckOut)
 _ROUTERS = (
     schema.router,
     bulk.router,
     tenants.router,
     lifecycle.router,
+    backups.router,
     config.router,
+    integrations.router,
     features.router,
+    limits.router,
     catalog.router,
+    ofrep.router,
     operations.router,
     health.router,
     dashboard.router,
@@ -66,6 +81,9 @@ _TAGS = {
     "configuration": "A tenant's configuration, its history, and the way back",
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
+    "ofrep": "What a tenant may use, by the OpenFeature remote evaluation protocol",
+    "integrations": "What a tenant is connected with, and whether it answers",
+    "limits": "How much a tenant may use, and how much of it it does",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }
@@ -76,10 +94,14 @@ class Services(HttpServices):
     """Everything the routes of this process share."""
 
     waiter: Waiter
+    flags: FlagCache
     worker: Worker | None
     target: Target
     rules: AllRules
+    integrations: Rules
+    checker: Checker
     delete_grace: timedelta
+    backups_configured: bool
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -128,7 +150,7 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut):
+        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)
@@ -142,15 +164,20 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
         database = request_database(settings)
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
         readiness = Readiness()
+        policy = Policy(Allow.parse(settings.integration_allow))
         services = Services(
             database=database,
             keys=Keys(settings.api_key_pepper.get_secret_value()),
             page_tokens=PageTokens.of(settings.api_key_pepper.get_secret_value()),
             waiter=Waiter(database, settings.direct_dsn()),
+            flags=FlagCache(database, settings.direct_dsn(), max_age=settings.flags_max_age),
             readiness=readiness,
             target=files.target(settings),
             rules=RULES,
+            integrations=Rules(policy=policy, keyring=settings.keyring()),
+            checker=Checker(policy),
             delete_grace=settings.delete_grace,
+            backups_configured=settings.backup_url is not None,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services
@@ -188,7 +215,9 @@ async def _stop(services: Services, tasks: list[asyncio.Task[None]]) -> None:
     services.release()
     preparing, *working = tasks
     preparing.cancel()
-    ended = await asyncio.gather(services.waiter.stop(), preparing, *working, return_exceptions=True)
+    ended = await asyncio.gather(
+        services.waiter.stop(), services.flags.stop(), preparing, *working, return_exceptions=True
+    )
     for error in ended:
         if isinstance(error, Exception) and error is not services.readiness.failure:
             _log.error("stopped_with_an_error", exc_info=error)

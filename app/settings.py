@@ -5,11 +5,15 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.allow import Allow
+from app.keyring import Keyring, parse_keys
 
 
 def _identifier(value: str) -> str:
@@ -25,6 +29,16 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _secret_keys(value: SecretStr) -> SecretStr:
+    parse_keys(value.get_secret_value())
+    return value
+
+
+def _allow(value: str) -> str:
+    Allow.parse(value)
+    return value
+
+
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -35,6 +49,15 @@ def _duration(value: object) -> object:
     if match is None:
         raise ValueError("write 30d, 12h or 45m")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _backup_url(value: str) -> str:
+    """An absolute path, or a URL without a password: it is stored with each backup, and shown."""
+    if "://" not in value:
+        return str(Path(value).absolute())
+    if urlsplit(value).password is not None:
+        raise ValueError("must hold no password; give the store its credentials by its own variables")
+    return value
 
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
@@ -110,15 +133,23 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
     api_key_pepper: SecretStr = SecretStr("")
+    secret_keys: Annotated[SecretStr, AfterValidator(_secret_keys)] = SecretStr("")
+    integration_allow: Annotated[str, AfterValidator(_allow)] = ""
     bootstrap_admin_key_file: Path | None = None
     db_pool_max: int = Field(10, ge=2, le=1000)
     request_timeout: float = Field(10.0, gt=0, description="Seconds a request has, beyond its own `Prefer: wait`.")
+    flags_max_age: float = Field(30.0, gt=0, description="Seconds an API process keeps a tenant's flags for OFREP.")
     worker_concurrency: int = Field(2, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
 
     delete_grace: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."
     )
+
+    backup_url: Annotated[str, AfterValidator(_backup_url)] | None = Field(
+        None, description="Where backups of tenants are kept: a directory, or any URL that fsspec knows."
+    )
+    pg_bin: Path | None = Field(None, description="Where pg_dump and pg_restore are; looked for otherwise.")
 
     @classmethod
     def settings_customise_sources(
@@ -130,6 +161,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    def keyring(self) -> Keyring:
+        """Of BF_SECRET_KEYS."""
+        return Keyring(parse_keys(self.secret_keys.get_secret_value()))
 
     def dsn(self) -> str:
         """Raises ValueError, naming the mend, where DATABASE_URL is not set."""

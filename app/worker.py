@@ -3,29 +3,86 @@
 import asyncio
 import signal
 from contextlib import suppress
+from datetime import timedelta
+from uuid import UUID
 
+from app.backups.making import Backups
+from app.backups.store import Store
 from app.db.pool import Connection, Database
 from app.db.pools import ddl_database
 from app.db.readiness import Readiness
 from app.errors import AppError, DatabaseError
 from app.http import queries as idempotency
-from app.jobs.runner import Runner
+from app.jobs.runner import RetryJob, Runner
 from app.kinds import RULES
 from app.log import logger
 from app.operations import queries as operation_queries
 from app.operations import service as operations
 from app.operations.executor import Executor, Handler
-from app.operations.model import Kind
+from app.operations.model import Kind, Operation
 from app.schema import files, service, startup
 from app.schema.expected import ExpectedTenants
 from app.schema.handlers import DowngradeHandler, UpgradeHandler
 from app.settings import Settings
+from app.tenants import purge
 from app.tenants.bulk_handler import ChangeHandler
 from app.tenants.handlers import ProvisionHandler
+from app.tenants.lifecycle_handlers import BackupHandler, PurgeHandler, RestoreHandler
 
 _log = logger(__name__)
 # How often, in seconds, unfinished operations without a job are looked for.
 _SWEEP = 15.0
+# How often tenants are looked for that are to be purged.
+_PURGE = 60.0
+
+
+def executor(settings: Settings, database: Database) -> Executor:
+    """What does the work of every kind."""
+    migrations, target = files.migrations(), files.target(settings)
+    expected = ExpectedTenants(database, migrations)
+    backups = Backups(
+        database=database,
+        dsn=settings.direct_dsn(),
+        store=None if settings.backup_url is None else Store(settings.backup_url),
+        pg_bin=settings.pg_bin,
+    )
+    handlers: dict[str, Handler] = {
+        Kind.SCHEMA_UPGRADE: UpgradeHandler(database=database, migrations=migrations, target=target, expected=expected),
+        Kind.SCHEMA_DOWNGRADE: DowngradeHandler(database=database, target=target, expected=expected),
+        Kind.TENANTS_CHANGE: ChangeHandler(database=database),
+        Kind.TENANT_PROVISION: ProvisionHandler(database=database, expected=expected, target=target),
+        Kind.TENANT_BACKUP: BackupHandler(database=database, backups=backups),
+        Kind.TENANT_PURGE: PurgeHandler(database=database, backups=backups),
+        Kind.TENANT_RESTORE: RestoreHandler(database=database, backups=backups, expected=expected),
+    }
+
+    async def explain(conn: Connection, error: DatabaseError) -> str:
+        return await service.explain(conn, error, create_roles=settings.create_roles)
+
+    return Executor(database, handlers, RULES, explain=explain)
+
+
+async def work_off(settings: Settings, database: Database, operation_id: UUID) -> Operation:
+    """The operation, ended: by this process, unless a worker is quicker. Other jobs are left to workers."""
+    run = executor(settings, database)
+
+    async def deliver(found: UUID) -> None:
+        if found != operation_id:
+            raise RetryJob(timedelta(seconds=1))
+        await run(found)
+
+    runner = Runner(database, deliver, concurrency=1)
+    running = asyncio.create_task(runner.run(drain_timeout=settings.drain_timeout))
+    try:
+        while True:
+            async with database.connection() as conn:
+                operation = await operations.require(conn, operation_id)
+            if operation.status.terminal or running.done():
+                return operation
+            await asyncio.wait({running}, timeout=0.1)
+    finally:
+        runner.stop()
+        await running
 
 
 class Worker:
@@ -38,21 +95,7 @@ class Worker:
         self._runner = Runner(database, self._executor(), concurrency=settings.worker_concurrency)
 
     def _executor(self) -> Executor:
-        migrations, target = files.migrations(), files.target(self._settings)
-        expected = ExpectedTenants(self._database, migrations)
-        handlers: dict[str, Handler] = {
-            Kind.SCHEMA_UPGRADE: UpgradeHandler(
-                database=self._database, migrations=migrations, target=target, expected=expected
-            ),
-            Kind.SCHEMA_DOWNGRADE: DowngradeHandler(database=self._database, target=target, expected=expected),
-            Kind.TENANTS_CHANGE: ChangeHandler(database=self._database),
-            Kind.TENANT_PROVISION: ProvisionHandler(database=self._database, expected=expected, target=target),
-        }
-
-        async def explain(conn: Connection, error: DatabaseError) -> str:
-            return await service.explain(conn, error, create_roles=self._settings.create_roles)
-
-        return Executor(self._database, handlers, RULES, explain=explain)
+        return executor(self._settings, self._database)
 
     def stop(self) -> None:
         self._runner.stop()
@@ -62,13 +105,14 @@ class Worker:
         await self._readiness.wait_or(self._runner.stopping)
         if self._runner.stopping.is_set():
             return
-        sweeping = asyncio.create_task(self._sweep(), name="sweep")
+        beside = [asyncio.create_task(self._sweep(), name="sweep"), asyncio.create_task(self._purge(), name="purge")]
         try:
             await self._runner.run(drain_timeout=self._settings.drain_timeout)
         finally:
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
+            for task in beside:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def _sweep(self) -> None:
         """A job can be lost with its database (the queue drops what it could not mark): look for those."""
@@ -83,6 +127,17 @@ class Worker:
             except AppError as error:
                 _log.warning("sweep_failed", reason=error.detail)
             await asyncio.sleep(_SWEEP)
+
+    async def _purge(self) -> None:
+        """Asks for the purge of tenants whose grace period is over."""
+        while True:
+            try:
+                asked = await purge.purge_due(self._database)
+                if asked:
+                    _log.info("purges_due", count=asked)
+            except AppError as error:
+                _log.warning("purge_failed", reason=error.detail)
+            await asyncio.sleep(_PURGE)
 
 
 async def run(settings: Settings) -> None:

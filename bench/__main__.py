@@ -3,6 +3,8 @@
     provision    POST against setup_tenant() one by one, the 1,000th tenant against the 100th, `bf-admin up`
     throughput   CPU of the whole system for a tenant, many at once, against setup_tenant()
     idle         queries of processes that nobody talks to
+    config_read  GET of a tenant's configuration against a bare route that selects the same row
+    limits       bulk and single INSERTs, and provisioning, against tables whose rows nobody counts
     process      seconds until `bf-admin serve` is ready; memory of api and worker
 
 Each has --help, --quick for a smoke run, and --json. Figures never decide on the exit status: that tells
@@ -13,12 +15,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import idle, process, provision, throughput
+from bench import config_read, idle, limits, process, provision, throughput
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "provision": provision.main,
     "throughput": throughput.main,
     "idle": idle.main,
+    "config_read": config_read.main,
+    "limits": limits.main,
     "process": process.main,
 }
 

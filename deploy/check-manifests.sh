@@ -13,7 +13,7 @@ if command -v kubectl >/dev/null; then
     copy="$(mktemp -d)"
     trap 'rm -rf "$copy"' EXIT
     cp -r . "$copy/"
-    for secret in database_url direct_database_url api_key_pepper; do
+    for secret in database_url direct_database_url api_key_pepper secret_keys; do
         echo placeholder >"$copy/overlays/example/secrets/$secret"
     done
     kubectl kustomize "$copy/overlays/example" >"$copy/rendered.yaml"

@@ -5,7 +5,6 @@ and each request would pay for it (libraries note: 130 ms).
 """
 
 import hmac
-import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from app.apikeys import queries
 from app.apikeys.model import ApiKey, Role
 from app.db.pool import Connection
 from app.errors import Invalid, NotFound, Unauthenticated
+from app.keyring import read_or_make
 
 _KEY: Final = re.compile(r"bfk_([a-z0-9]{16})\.([A-Za-z0-9_-]{43})")
 
@@ -81,7 +81,7 @@ class Keys:
         The same key after every restart. Raises Invalid where the file holds something else.
         """
         try:
-            key = _read_or_make(path)
+            key = read_or_make(path, lambda: _generate().key)
         except OSError as error:
             raise Invalid(f"The bootstrap admin key cannot be kept in {path}: {error.strerror}.") from error
         match = _KEY.fullmatch(key)
@@ -100,23 +100,3 @@ async def revoke(conn: Connection, key_id: str) -> None:
 def _generate() -> NewKey:
     key_id = secrets.token_hex(8)
     return NewKey(id=key_id, key=f"bfk_{key_id}.{secrets.token_urlsafe(32)}")
-
-
-def _read_or_make(path: Path) -> str:
-    """Two processes that start at once agree: the file is linked into place whole, by the first."""
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(_generate().key + "\n")
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass  # somebody else was first, and theirs is the key
-    finally:
-        draft.unlink()
-    return path.read_text().strip()

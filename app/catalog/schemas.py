@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from app.catalog.model import Feature, Tier
 
@@ -98,3 +98,9 @@ class CatalogTier(BaseModel):
 
 class CatalogTiers(BaseModel):
     items: list[CatalogTier]
+
+
+def checked_name(model: type[BaseModel], name: str) -> str:
+    """Of what `model` is the body of. Raises ValidationError, located nowhere."""
+    kind: TypeAdapter[str] = TypeAdapter(TierName if model is TierIn else FeatureName)
+    return kind.validate_python(name)

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from app.cli import doctor, keys, lifecycle, schema, serve, tenants, transfer
+from app.cli import (
+    backups,
+    catalog,
+    config,
+    doctor,
+    features,
+    integrations,
+    keys,
+    limits,
+    schema,
+    secrets,
+    serve,
+    tenants,
+    transfer,
+)
 from app.cli.failure import Commands, Failure
 from app.db.embedded import EmbeddedError
 from app.errors import AppError
@@ -24,9 +38,16 @@ serve.register(cli)
 schema.register(cli)
 tenants.register(cli)
 transfer.register(cli)
+limits.register(cli)
 doctor.register(cli)
 cli.add_typer(keys.cli, name="api-key", help="API keys: create, list, revoke.")
-cli.add_typer(lifecycle.cli, name="tenant", help="One tenant: show, suspend, resume, delete, restore.")
+cli.add_typer(features.cli, name="features", help="A tenant's features: list, enable, disable, reset.")
+cli.add_typer(catalog.cli, name="catalog", help="What there is to choose from: features and tiers.")
+cli.add_typer(backups.tenant, name="tenant", help="One tenant: show, suspend, resume, delete, restore, back up, purge.")
+cli.add_typer(integrations.cli, name="integrations", help="Integrations: list, get, set, delete, check.")
+cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations: rotate.")
+cli.add_typer(limits.cli, name="limits", help="Limits: of a tenant, and which there are.")
+cli.add_typer(config.cli, name="config", help="A tenant's configuration: get, set, history, rollback.")
 cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 
 

@@ -13,7 +13,9 @@ from app.errors import AppError
 
 
 class Failure(Exception):
-    """Ends the command with `exit_code`. `errors` maps a variable or option to what is wrong with it."""
+    """Ends the command with `exit_code`. `errors` maps a variable, an option or a pointer into a document to what is
+    wrong with it.
+    """
 
     def __init__(
         self,
@@ -36,7 +38,8 @@ class Failure(Exception):
         if isinstance(error, Failure):
             return error
         if isinstance(error, AppError):
-            return cls(error.detail, code=error.code, title=error.title)
+            wrong = {fault.pointer.removeprefix("path").removeprefix("/"): fault.detail for fault in error.errors}
+            return cls(error.detail, code=error.code, title=error.title, errors=wrong)
         return cls(str(error))
 
     def end(self) -> NoReturn:

@@ -1,4 +1,4 @@
-"""bf-admin tenant show, suspend, resume, delete, restore"""
+"""bf-admin tenant show, suspend, resume, delete"""
 
 import sys
 from typing import Annotated
@@ -34,23 +34,24 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def origin() -> Origin:
+    """Whoever runs the command."""
     return Origin(actor=f"cli:{user()}")
 
 
 @cli.command("show")
 def show(tenant_id: TenantId, as_json: Json = False) -> None:
     """Show one tenant, deleted ones too."""
-    _say(run(_show(settings(), tenant_id)), as_json=as_json)
+    say(run(_show(settings(), tenant_id)), as_json=as_json)
 
 
 async def _show(loaded: Settings, tenant_id: str) -> Tenant:
     async with database(loaded) as db:
-        await _prepare(loaded, db)
+        await prepare(loaded, db)
         async with db.connection() as conn:
             return await registry.require(conn, tenant_id)
 
 
-async def _prepare(loaded: Settings, db: Database) -> None:
+async def prepare(loaded: Settings, db: Database) -> None:
     """Raises SchemaNotInstalled rather than making anything in a database that is not ours."""
     async with db.connection() as conn:
         if not await installation.installed(conn):
@@ -77,27 +78,25 @@ def delete(tenant_id: TenantId, reason: Reason = None, yes: Yes = False, as_json
     _moved(tenant_id, Transition.DELETE, reason, as_json=as_json)
 
 
-@cli.command("restore")
-def restore(tenant_id: TenantId, reason: Reason = None, as_json: Json = False) -> None:
-    """Undo the deletion of a tenant."""
-    _moved(tenant_id, Transition.RESTORE, reason, as_json=as_json)
-
-
-def _moved(tenant_id: str, transition: Transition, reason: str | None, *, as_json: bool) -> None:
+def reason_of(text: str | None) -> str | None:
+    """Raises Failure for what the API would not take either."""
     from app.tenants.lifecycle_schemas import checked_reason
 
     try:
-        checked = checked_reason(reason)
+        return checked_reason(text)
     except ValueError as error:
         raise Failure(f"--reason: {error}", exit_code=2, code="usage", errors={"--reason": str(error)}) from None
-    _say(run(_move(settings(), tenant_id, transition, checked)), as_json=as_json)
+
+
+def _moved(tenant_id: str, transition: Transition, reason: str | None, *, as_json: bool) -> None:
+    say(run(_move(settings(), tenant_id, transition, reason_of(reason))), as_json=as_json)
 
 
 async def _move(loaded: Settings, tenant_id: str, transition: Transition, reason: str | None) -> Tenant:
     from app.tenants import lifecycle
 
     async with database(loaded) as db:
-        await _prepare(loaded, db)
+        await prepare(loaded, db)
         async with db.transaction() as conn:
             tenant = await registry.require(conn, tenant_id, lock=True)
             return await lifecycle.move(
@@ -105,7 +104,8 @@ async def _move(loaded: Settings, tenant_id: str, transition: Transition, reason
             )
 
 
-def _say(tenant: Tenant, *, as_json: bool) -> None:
+def say(tenant: Tenant, *, as_json: bool) -> None:
+    """What is known of the tenant, for people or as JSON."""
     from app.tenants.schemas import TenantOut
 
     document = TenantOut.of(tenant).model_dump(mode="json")

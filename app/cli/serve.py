@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app import keyring
 from app.cli.failure import Failure
 from app.cli.output import database, settings
 from app.db import embedded_setup
@@ -57,9 +58,13 @@ def up(
         # The environment is how settings are made, and DATABASE_URL of `up` is the embedded one's.
         os.environ["DATABASE_URL"] = database_url
         os.environ["BF_BOOTSTRAP_ADMIN_KEY_FILE"] = str(key_file)
+        if not os.environ.get("BF_SECRET_KEYS") and not os.environ.get("BF_SECRET_KEYS_FILE"):
+            keyring.read_or_make(directory / "secret-keys", keyring.new_key)
+            os.environ["BF_SECRET_KEYS_FILE"] = str(directory / "secret-keys")
         for other in ("DATABASE_URL_FILE", "BF_DIRECT_DATABASE_URL", "BF_DIRECT_DATABASE_URL_FILE"):
             os.environ.pop(other, None)
-        loaded = Settings()
+        os.environ.setdefault("BF_BACKUP_URL", str(directory / "backups"))
+        loaded = settings(service=True)
 
         def announce() -> None:
             typer.echo(f"page       http://127.0.0.1:{port}/")

@@ -54,6 +54,11 @@ class Call:
         """Sent twice, it does nothing twice."""
         return self.method in _IDEMPOTENT or not self.headers.keys().isdisjoint({"Idempotency-Key", "If-Match"})
 
+    def dry(self, *, if_match: str | None) -> Self:
+        """The same change, only asked about, of the document with this etag."""
+        headers = self.headers if if_match is None else {**self.headers, "If-Match": if_match}
+        return replace(self, params={**self.params, "validate_only": "true"}, headers=headers)
+
     @property
     def preferred_wait(self) -> int:
         """Whole seconds from now; 0 where there is nothing to wait for."""
@@ -73,14 +78,18 @@ def post(
     key: str | None,
     validate_only: bool = False,
     wait: Deadline | None = None,
+    if_match: str | None = None,
 ) -> Call:
     """Without a `key` it gets one of its own, the same for all its tries."""
-    headers = {"Idempotency-Key": key or uuid4().hex}
+    headers = {"Idempotency-Key": key or uuid4().hex} | ({} if if_match is None else {"If-Match": if_match})
     return _change("POST", path, body, headers=headers, validate_only=validate_only, wait=wait)
 
 
-def put(path: str, body: Mapping[str, Any], *, validate_only: bool, wait: Deadline | None) -> Call:
-    return _change("PUT", path, body, headers={}, validate_only=validate_only, wait=wait)
+def put(
+    path: str, body: Mapping[str, Any], *, validate_only: bool, wait: Deadline | None, if_match: str | None = None
+) -> Call:
+    headers = {} if if_match is None else {"If-Match": if_match}
+    return _change("PUT", path, body, headers=headers, validate_only=validate_only, wait=wait)
 
 
 def patch(path: str, body: Mapping[str, Any], *, if_match: str | None, validate_only: bool) -> Call:
@@ -129,6 +138,26 @@ def _change(
 
 def tenant_path(tenant_id: str) -> str:
     return f"/v1/tenants/{_segment(tenant_id)}"
+
+
+def features_path(tenant_id: str) -> str:
+    return f"{tenant_path(tenant_id)}/features"
+
+
+def feature_path(tenant_id: str, name: str) -> str:
+    return f"{features_path(tenant_id)}/{_segment(name)}"
+
+
+def catalog_path(kind: str, name: str) -> str:
+    return f"/v1/catalog/{kind}/{_segment(name)}"
+
+
+def integration_path(tenant_id: str, capability: str) -> str:
+    return f"{tenant_path(tenant_id)}/integrations/{_segment(capability)}"
+
+
+def limit_path(name: str) -> str:
+    return f"/v1/catalog/limits/{_segment(name)}"
 
 
 def operation_path(operation: OperationRef) -> str:

@@ -94,6 +94,10 @@ class ValidationFailed(ApiError):
     statuses = (422,)
 
 
+class PreconditionRequired(ApiError):
+    statuses = (428,)
+
+
 class TooManyRequests(ApiError):
     statuses = (429,)
 

@@ -4,7 +4,15 @@ from typing import Final
 
 import asyncpg
 
-from app.errors import AppError, DatabaseError, DirectConnectionNeeded, PrivilegeMissing, Transient, Unavailable
+from app.errors import (
+    AppError,
+    DatabaseError,
+    DirectConnectionNeeded,
+    LimitExceeded,
+    PrivilegeMissing,
+    Transient,
+    Unavailable,
+)
 
 # The same statement may succeed later: serialization failure, deadlock, lock not available, a full lock
 # table or too many connections (class 53), a server that shuts down or starts (57P01 to 57P03), a
@@ -60,6 +68,8 @@ def _of_sqlstate(error: asyncpg.PostgresError) -> AppError:
     outdated = isinstance(error, asyncpg.InvalidCachedStatementError)
     if outdated or sqlstate in _TRANSIENT or sqlstate[:2] in _TRANSIENT_CLASSES:
         return Transient(message, sqlstate=sqlstate, hint=hint)
+    if sqlstate == "BF001":  # usage_judge(), at the INSERT or at the COMMIT
+        return LimitExceeded(message + ".", limit=getattr(error, "constraint_name", None))
     if sqlstate == "42501":
         return PrivilegeMissing(message, sqlstate=sqlstate, hint=hint)
     return DatabaseError(message, sqlstate=sqlstate, hint=hint)

@@ -34,12 +34,14 @@ class Actor:
 class RequireRole:
     """A dependency that answers 401 to strangers and 403 to callers without the role.
 
-    A key for one tenant has its role where the path names that tenant, and nowhere else. There, `own` is enough.
+    A key for one tenant has its role where the path names that tenant, and nowhere else. There, `own` is enough. Where
+    the tenant is named `in_body`, the route itself calls require_own(), once it knows which one it is asked about.
     """
 
-    def __init__(self, role: Role, *, own: Role | None = None) -> None:
+    def __init__(self, role: Role, *, own: Role | None = None, in_body: bool = False) -> None:
         self.role: Final = role
         self.own: Final = own
+        self._in_body = in_body
 
     async def __call__(
         self,
@@ -51,16 +53,19 @@ class RequireRole:
         enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
         if not enough:
             raise Denied(f"This call needs the role {self.role}; the key's is {actor.role}.")
-        if actor.tenant_id is not None:
-            _require_own(actor.tenant_id, request.path_params.get("tenant_id"))
+        if not self._in_body:
+            require_own(actor, request.path_params.get("tenant_id"))
         return actor
 
 
-def _require_own(tenant_id: str, asked: str | None) -> None:
+def require_own(actor: Actor, asked: str | None) -> None:
+    """Raises Denied where the key is for one tenant, and the call about another, or about none."""
+    if actor.tenant_id is None:
+        return
     if asked is None:
-        raise Denied(f"The key is for tenant {tenant_id} alone; this call is not about one tenant.")
-    if asked != tenant_id:
-        raise Denied(f"The key is for tenant {tenant_id} alone; this call is about another.")
+        raise Denied(f"The key is for tenant {actor.tenant_id} alone; this call is not about one tenant.")
+    if asked != actor.tenant_id:
+        raise Denied(f"The key is for tenant {actor.tenant_id} alone; this call is about another.")
 
 
 async def public() -> None:
@@ -71,6 +76,8 @@ CurrentViewer = Annotated[Actor, Depends(RequireRole(Role.VIEWER))]
 CurrentViewerOrOwnReader = Annotated[Actor, Depends(RequireRole(Role.VIEWER, own=Role.READER))]
 CurrentOperator = Annotated[Actor, Depends(RequireRole(Role.OPERATOR))]
 CurrentAdmin = Annotated[Actor, Depends(RequireRole(Role.ADMIN))]
+# Of calls that name the tenant in their body.
+CurrentReader = Annotated[Actor, Depends(RequireRole(Role.READER, in_body=True))]
 Public = Depends(public)
 
 

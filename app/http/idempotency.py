@@ -16,6 +16,8 @@ from app.http import queries
 from app.http.queries import Slot, Stored
 
 _MAX_LENGTH: Final = 255
+# The context in which a model that holds secrets writes them out: for a hash of a request, and for nothing else.
+WITH_SECRETS: Final = {"secrets": "for a hash"}
 
 
 class KeyInFlight(Conflict):
@@ -70,6 +72,14 @@ class IdempotentCall:
             await queries.put(conn, self.slot, _stored(answer, self.request_hash))
             return answer
 
+    async def answered(self, database: Database) -> Answer | None:
+        """The stored answer, for work that is done before the transaction that stores one. Raises KeyReused."""
+        if self.slot is None:
+            return None
+        async with database.connection() as conn:
+            stored = await queries.get(conn, self.slot)
+        return None if stored is None else self._replay(stored)
+
     async def replace(self, conn: Connection, answer: Answer) -> None:
         """From now on the key replays this answer: a 201 that was waited for, instead of the 202."""
         if self.slot is not None:
@@ -107,7 +117,8 @@ Key = Annotated[str | None, Depends(idempotency_key)]
 
 def call(*, caller: str, route: str, key: str | None, body: BaseModel) -> IdempotentCall:
     """`body` counts by its values: the order of its fields and white space make no other request."""
-    canonical = json.dumps(body.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+    values = body.model_dump(mode="json", exclude_unset=True, context=WITH_SECRETS)
+    canonical = json.dumps(values, sort_keys=True)
     slot = None if key is None else Slot(caller=caller, route=route, key=key)
     return IdempotentCall(slot=slot, request_hash=hashlib.sha256(canonical.encode()).digest())
 

@@ -92,6 +92,8 @@ _HEADER_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
 _PATHS: Final = {
     "tenant_id": "acme_corp",
     "name": "ai_insights",
+    "key": "ai_insights",
+    "capability": "auth_rbac",
     "operation_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
 }
 

@@ -159,6 +159,8 @@ def _in_words(error: Mapping[str, Any]) -> str:
 def _pointer(location: Sequence[int | str]) -> str:
     """FastAPI's location as a JSON pointer (RFC 6901) into the body, or `query/NAME` and the like."""
     place, *path = location
+    if path and path[-1] == "[key]":  # pydantic's word for a member whose name is wrong
+        path.pop()
     parts = [str(part).replace("~", "~0").replace("/", "~1") for part in path]
     pointer = "".join(f"/{part}" for part in parts) if place == "body" else "/".join([str(place), *parts])
     # A member's name may hold half a surrogate pair, which no answer can.

@@ -34,7 +34,7 @@ def plain_json(value: JsonValue) -> JsonValue:
     return value
 
 
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(printable)]
 JsonObject = dict[Annotated[str, AfterValidator(plain_json)], Annotated[JsonValue, AfterValidator(plain_json)]]
 JsonList = list[Annotated[JsonValue, AfterValidator(plain_json)]]
 # Why somebody asked for it, for whoever wants to know later.
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(printable)]

@@ -28,6 +28,9 @@ class Kind(StrEnum):
     SCHEMA_UPGRADE = "schema.upgrade"
     SCHEMA_DOWNGRADE = "schema.downgrade"
     TENANT_PROVISION = "tenant.provision"
+    TENANT_BACKUP = "tenant.backup"
+    TENANT_PURGE = "tenant.purge"
+    TENANT_RESTORE = "tenant.restore"
     TENANTS_CHANGE = "tenants.change"
 
 

@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NewType
 
+from app.keyring import Sealed
+
 TenantId = NewType("TenantId", str)
 
 # The same rule as the CHECK on bf_control.tenant and the guard of setup_tenant().
@@ -35,14 +37,15 @@ class Transition(StrEnum):
 
 
 # What each state allows, and where it leads; None is the state that the tenant was deleted from. The functions of
-# the shared schema allow the same (a test holds one to the other). Making a tenant goes its own way.
+# the shared schema allow the same (a test holds one to the other). Making a tenant goes its own way. A failed one has
+# no schema: there is nothing to keep for a while, and it stays failed until it is gone.
 TRANSITIONS: Final[Mapping[State, Mapping[Transition, State | None]]] = {
     State.PROVISIONING: {},
     State.ACTIVE: {Transition.SUSPEND: State.SUSPENDED, Transition.DELETE: State.DELETED},
     State.SUSPENDED: {Transition.RESUME: State.ACTIVE, Transition.DELETE: State.DELETED},
     State.DELETED: {Transition.RESTORE: None, Transition.PURGE: State.PURGING},
     State.PURGING: {},
-    State.FAILED: {},
+    State.FAILED: {Transition.PURGE: State.FAILED},
 }
 
 # Where name, tier, configuration, features, limits and integrations may be changed.
@@ -79,6 +82,15 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SealedSecret:
+    """A credential of an integration, by its name, as it is stored."""
+
+    capability: str
+    name: str
+    sealed: Sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TenantRequest:
     """A creation request. `config` holds tenant_config columns that differ from their defaults."""
 
@@ -87,8 +99,14 @@ class TenantRequest:
     created_by: str
     subscription_tier: str
     config: dict[str, Any]
-    # As the client sent it: what a repeated request is compared with.
+    # As the client sent it, secrets by their fingerprints: what a repeated request is compared with.
     document: dict[str, Any]
+    # The same with the fingerprints under older keys.
+    aliases: tuple[dict[str, Any], ...] = ()
+    secrets: tuple[SealedSecret, ...] = ()
+
+    def is_stored_as(self, document: dict[str, Any]) -> bool:
+        return document == self.document or document in self.aliases
 
 
 def tenant_id(value: str) -> TenantId:

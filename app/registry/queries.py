@@ -61,6 +61,32 @@ _MOVE = """
 SELECT bf_control.move_tenant($1, $2, $3, $4, $5, $6)
   FROM (SELECT set_config('bf.source', 'api', true), set_config('app.current_user_id', left($5, 36), true)) AS context
 """
+_SET_OPERATION = "UPDATE bf_control.tenant SET last_operation_id = $2 WHERE tenant_id = $1"
+_PURGE_FAILED = """
+UPDATE bf_control.tenant SET state = 'deleted', error = $3, updated_at = now()
+ WHERE tenant_id = $1 AND state = 'purging' AND last_operation_id = $2
+"""
+# Until all of it is back, what the registry shows of a tenant that is restored.
+_RESERVE = """
+INSERT INTO bf_control.tenant
+    (tenant_id, tenant_name, schema_name, state, subscription_tier, created_by, last_operation_id, state_changed_at,
+     state_changed_by)
+SELECT t.tenant_id, t.tenant_name, t.schema_name, 'provisioning', t.subscription_tier, t.created_by, $2, now(), $3
+  FROM jsonb_populate_record(NULL::bf_control.tenant, $1) AS t
+    ON CONFLICT DO NOTHING
+RETURNING tenant_id
+"""
+_RELEASE = """
+DELETE FROM bf_control.tenant WHERE tenant_id = $1 AND state = 'provisioning' AND last_operation_id = $2
+"""
+_RESTORED = """
+UPDATE bf_control.tenant
+   SET state_reason = $2, state_changed_by = $3, state_changed_at = now()
+ WHERE tenant_id = $1
+RETURNING tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, billing_contact, generation,
+       created_by, created_at, updated_at, last_operation_id, error, state_reason, state_changed_at, state_changed_by,
+       purge_time
+"""
 _HOLDS_CREDENTIALS = """
 SELECT ARRAY(SELECT d.key FROM jsonb_each($1::jsonb) AS d WHERE bf_control.holds_credentials(d.value))
 """
@@ -95,6 +121,32 @@ async def move(
     """Takes or gives the application role its way in too. Of a transition that the tenant's state allows."""
     allowing = states_allowing(transition)
     await conn.execute(_MOVE, tenant_id, allowing, TRANSITIONS[allowing[0]][transition], reason, actor, grace)
+
+
+async def set_operation(conn: Connection, tenant_id: TenantId, operation_id: UUID) -> None:
+    """The one that works on the tenant now."""
+    await conn.execute(_SET_OPERATION, tenant_id, operation_id)
+
+
+async def purge_failed(conn: Connection, tenant_id: TenantId, operation_id: UUID, error: dict[str, Any]) -> None:
+    """From purging back to deleted, where it is that operation's."""
+    await conn.execute(_PURGE_FAILED, tenant_id, operation_id, error)
+
+
+async def reserve(conn: Connection, recorded: dict[str, Any], operation_id: UUID, *, actor: str) -> bool:
+    """A registry row for the tenant that is `recorded`; False where the id is taken."""
+    return await conn.fetchrow(_RESERVE, recorded, operation_id, actor) is not None
+
+
+async def release(conn: Connection, tenant_id: TenantId, operation_id: UUID) -> None:
+    """Takes the row away that was reserved for that operation."""
+    await conn.execute(_RELEASE, tenant_id, operation_id)
+
+
+async def restored(conn: Connection, tenant_id: TenantId, *, reason: str | None, actor: str) -> Tenant:
+    """The tenant, with who has restored it and why."""
+    row: Any = await conn.fetchrow(_RESTORED, tenant_id, reason, actor)
+    return tenant_of(row)
 
 
 async def credentials_in(conn: Connection, values: dict[str, Any]) -> list[str]:

@@ -47,14 +47,23 @@ async def require(conn: Connection, tenant_id: str, *, lock: bool = False) -> Te
 
     To `lock` keeps others from changing the tenant until the transaction ends.
     """
-    try:
-        wanted = model.tenant_id(tenant_id)
-    except ValueError:
-        raise TenantNotFound from None
-    tenant = await (queries.lock if lock else queries.get)(conn, wanted)
+    tenant = await (queries.lock if lock else queries.get)(conn, known_id(tenant_id))
     if tenant is None:
         raise TenantNotFound
     return tenant
+
+
+def known_id(tenant_id: str) -> TenantId:
+    """Raises TenantNotFound for what could be no tenant's."""
+    try:
+        return model.tenant_id(tenant_id)
+    except ValueError:
+        raise TenantNotFound from None
+
+
+async def find_locked(conn: Connection, tenant_id: str) -> Tenant | None:
+    """None where there is none. Raises TenantNotFound for what could be no tenant's id."""
+    return await queries.lock(conn, known_id(tenant_id))
 
 
 def require_changeable(tenant: Tenant) -> None:

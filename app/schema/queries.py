@@ -229,6 +229,11 @@ async def take_confirmation(conn: Connection, *, token_hash: bytes, action: str,
     return None if digest is None else bytes(digest)
 
 
+async def execute(conn: Connection, statement: str) -> None:
+    """One of those that script renders."""
+    await conn.execute(statement)
+
+
 async def drop_role(conn: Connection, role_name: str) -> None:
     """Raises Refused."""
     await conn.execute(await conn.fetchval(_DROP_ROLE, role_name))

@@ -11,6 +11,7 @@ from app.audit.model import Origin
 from app.db.pool import Connection
 from app.errors import AppError, Conflict, Invalid, NotFound
 from app.http import problem, statuses
+from app.integrations.request import Rules
 from app.registry import queries as registry
 from app.registry.model import TenantRequest
 from app.schema import service as schema
@@ -31,7 +32,9 @@ class Outcome:
     problem: dict[str, Any] | None = None
 
 
-async def request_all(conn: Connection, items: Sequence[object], *, origin: Origin, caller: str) -> list[Outcome]:
+async def request_all(
+    conn: Connection, items: Sequence[object], *, origin: Origin, caller: str, integrations: Rules
+) -> list[Outcome]:
     """Stores what can be stored, in the caller's transaction, and says of each item what became of it, in order.
 
     In the order of the ids, so that two batches never wait for each other. Raises as service.request_provisioning()
@@ -42,9 +45,9 @@ async def request_all(conn: Connection, items: Sequence[object], *, origin: Orig
     requests: dict[int, TenantRequest] = {}
     for index, item in enumerate(items):
         try:
-            requests[index] = _read(item, caller=caller)
+            requests[index] = _read(item, caller=caller, integrations=integrations)
             await service.check(conn, requests[index])
-        except Invalid as error:
+        except _OWN as error:
             requests.pop(index, None)
             outcomes[index] = _refused(index, _id_of(item), error)
     order = sorted(requests, key=lambda index: requests[index].tenant_id)
@@ -56,7 +59,11 @@ async def request_all(conn: Connection, items: Sequence[object], *, origin: Orig
 
 
 async def _new(conn: Connection, requests: dict[int, TenantRequest], *, origin: Origin) -> dict[int, Outcome]:
-    """All that nobody has, and of those with the same id the first: five hundred take little more than ten."""
+    """All that nobody has, and of those with the same id the first: five hundred take little more than ten.
+
+    Those with secrets are left: each of these is a row of its own.
+    """
+    requests = {index: request for index, request in requests.items() if not request.secrets}
     taken = await registry.taken(conn, [request.tenant_id for request in requests.values()])
     first = {request.tenant_id: index for index, request in reversed(requests.items())}
     new = {index: uuid4() for index, r in requests.items() if r.tenant_id not in taken and first[r.tenant_id] == index}
@@ -80,13 +87,13 @@ async def _one(conn: Connection, index: int, request: TenantRequest, *, origin: 
     return Outcome(index=index, tenant_id=request.tenant_id, operation_id=operation_id)
 
 
-def _read(item: object, *, caller: str) -> TenantRequest:
-    """Raises Invalid, with pointers into the item."""
+def _read(item: object, *, caller: str, integrations: Rules) -> TenantRequest:
+    """Raises Invalid, with pointers into the item, and NoSecretKeys."""
     try:
         body = TenantIn.model_validate(item)
     except ValidationError as error:
         raise Invalid("The request is not valid; see errors.", errors=problem.faults(error.errors())) from None
-    return body.request(body.tenant_id, caller=caller)
+    return body.request(body.tenant_id, caller=caller, integrations=integrations)
 
 
 def _id_of(item: object) -> str | None:

@@ -17,6 +17,7 @@ from app.http.idempotency import Answer, Key
 from app.http.openapi import ACCEPTED, merge_patch
 from app.http.pagination import PageSize, PageToken
 from app.http.prefer import WaitSeconds
+from app.integrations.routes import CurrentRules
 from app.operations import answer as operation_answer
 from app.operations import service as operations
 from app.operations.answer import CurrentWaiter, origin_of
@@ -44,6 +45,7 @@ async def create_tenants(
     db: Db,
     actor: CurrentOperator,
     key: Key,
+    rules: CurrentRules,
     validate_only: ValidateOnly = False,
 ) -> JSONResponse:
     """Up to 500. 200 whatever became of the items: `status` and `problem` of each say so, with pointers into this
@@ -52,7 +54,7 @@ async def create_tenants(
     origin = origin_of(actor)
 
     async def store(conn: Connection) -> Answer:
-        outcomes = await batch.request_all(conn, body.tenants, origin=origin, caller=actor.name)
+        outcomes = await batch.request_all(conn, body.tenants, origin=origin, caller=actor.name, integrations=rules)
         answer = BatchOut.of(outcomes, dry=validate_only)
         return Answer(status=200, body=answer.model_dump(mode="json"))
 
@@ -90,7 +92,7 @@ _DONE: Final[dict[str, Any]] = {
 @router.patch(
     "/v1/tenants",
     status_code=202,
-    summary="Change tier and features of all tenants that fit the filters",
+    summary="Change tier, features and limits of all tenants that fit the filters",
     response_model=OperationOut,
     responses={200: _DONE, 202: ACCEPTED, **problems(400, 413, 422)},
     openapi_extra=merge_patch("TenantsPatch"),

@@ -57,7 +57,7 @@ async def _found(conn: Connection, request: TenantRequest) -> tuple[Operation | 
     if asked is None:
         return None
     state, stored, last_operation_id = asked
-    if stored != request.document:
+    if not request.is_stored_as(stored):
         raise TenantRequestDiffers(
             f"Tenant {request.tenant_id} was created by another request and is {state}; PATCH changes it.", state=state
         )

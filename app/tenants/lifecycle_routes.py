@@ -1,28 +1,36 @@
-"""POST /v1/tenants/{id}/suspend, /resume and /restore; DELETE /v1/tenants/{id}"""
+"""POST /v1/tenants/{id}/suspend, /resume, /restore and /purge; DELETE /v1/tenants/{id}"""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
+from app.backups import service as backups
 from app.db.pool import Connection
 from app.http import conditional, idempotency
 from app.http.auth import Actor, CurrentAdmin, CurrentOperator
-from app.http.conditional import IfMatch, Tags
+from app.http.conditional import IfMatch, Missing, Tags
 from app.http.dependencies import Db, problems
 from app.http.dry_run import ValidateOnly
 from app.http.idempotency import Answer, Key
-from app.http.openapi import ETAG
+from app.http.openapi import ACCEPTED, ETAG, done
+from app.http.prefer import WaitSeconds
 from app.http.values import Reason
-from app.operations.answer import origin_of
+from app.operations import answer as operation_answer
+from app.operations.answer import CurrentWaiter, origin_of
+from app.operations.model import Operation
+from app.operations.schemas import OperationOut
 from app.registry import service as registry
 from app.registry.model import State, Tenant, Transition
-from app.tenants import lifecycle
-from app.tenants.lifecycle_schemas import TransitionIn, TransitionOf
+from app.tenants import lifecycle, purge, restoring
+from app.tenants.backup_routes import BackupsConfigured
+from app.tenants.lifecycle_schemas import PurgeIn, RestoreIn, TransitionIn, TransitionOf
 from app.tenants.routes import plain, require_match, tenant_answer
 from app.tenants.schemas import TenantOut
+from app.tenants.service import TenantExists
 
 router = APIRouter(prefix="/v1/tenants/{tenant_id}", tags=["tenants"])
 
@@ -52,7 +60,7 @@ class Asked:
         if self.validate_only:
             async with self.db.transaction(keep=False) as conn:
                 return plain(await move(conn))
-        body = TransitionOf(tenant_id=self.tenant_id, **self.body.model_dump(exclude_unset=True))
+        body = TransitionOf.of(self.tenant_id, self.body)
         route = f"POST /v1/tenants/{{tenant_id}}/{transition}"
         call = idempotency.call(caller=actor.id, route=route, key=self.key, body=body)
         return (await call.once(self.db, work)).response()
@@ -101,10 +109,132 @@ async def resume_tenant(asked: AskedTransition, actor: CurrentOperator) -> Respo
     return await asked.answer(actor, Transition.RESUME)
 
 
-@router.post("/restore", summary="Undo the deletion of a tenant", response_model=TenantOut, responses=_RESPONSES)
-async def restore_tenant(asked: AskedTransition, actor: CurrentAdmin) -> Response:
-    """A deleted tenant is again what it was before: active, or suspended."""
-    return await asked.answer(actor, Transition.RESTORE)
+@router.post(
+    "/restore",
+    summary="Undo the deletion of a tenant, or bring a purged one back",
+    response_model=TenantOut | OperationOut,
+    responses={
+        200: done(TenantOut, "It was deleted, and is what it was before; or, purged, back within the preferred wait"),
+        202: ACCEPTED,
+        **problems(400, 404, 409, 412, 413, 422),
+    },
+)
+async def restore_tenant(
+    tenant_id: str,
+    db: Db,
+    waiter: CurrentWaiter,
+    actor: CurrentAdmin,
+    key: Key,
+    wait: WaitSeconds,
+    if_match: IfMatch,
+    body: RestoreIn | None = None,
+    validate_only: ValidateOnly = False,
+) -> Response:
+    """A deleted tenant is at once what it was before: active, or suspended.
+
+    Where no tenant has the id, a purged one comes back from its latest backup, or the one that is named: a worker
+    restores it in one transaction, compares the checksums of all rows, and brings it to the latest version.
+    """
+    wanted = body or RestoreIn.model_validate({})
+    origin = origin_of(actor)
+
+    async def store(conn: Connection, operation_id: UUID) -> Answer:
+        tenant = await registry.find_locked(conn, tenant_id)
+        if tenant is None:
+            if if_match is not None:
+                raise Missing(f"There is no tenant {tenant_id}; without If-Match it is restored from a backup.")
+            operation = await restoring.request_restore(
+                conn,
+                registry.known_id(tenant_id),
+                wanted.backup_id,
+                operation_id=operation_id,
+                reason=wanted.reason,
+                origin=origin,
+            )
+            return operation_answer.accepted(operation, location=f"/v1/tenants/{tenant_id}")
+        await require_match(conn, tenant, if_match)
+        if wanted.backup_id is not None:
+            raise TenantExists(f"Tenant {tenant_id} exists and is {tenant.state}: no backup takes its place.")
+        return tenant_answer(
+            200, await lifecycle.move(conn, tenant, Transition.RESTORE, reason=wanted.reason, origin=origin)
+        )
+
+    if validate_only:
+        async with db.transaction(keep=False) as conn:
+            never = operation_answer.new_id()
+            await store(conn, never)
+            return plain(await registry.require(conn, tenant_id), never=never)
+
+    async def finished(conn: Connection, _: Operation) -> Answer:
+        return tenant_answer(200, await registry.require(conn, tenant_id))
+
+    route, asked = "POST /v1/tenants/{tenant_id}/restore", TransitionOf.of(tenant_id, body)
+    call = idempotency.call(caller=actor.id, route=route, key=key, body=asked)
+    answer = await operation_answer.start(db, waiter, call, wait=wait, request=store, finished=finished)
+    return answer.response()
+
+
+@router.post(
+    "/purge",
+    status_code=202,
+    summary="Purge a deleted or failed tenant now",
+    response_model=OperationOut,
+    responses={
+        200: {
+            "model": OperationOut | TenantOut,
+            "description": "Done within the preferred wait; of a dry run, the tenant as it would be",
+        },
+        202: ACCEPTED,
+        **problems(400, 404, 409, 412, 413, 422),
+    },
+)
+async def purge_tenant(
+    tenant_id: str,
+    db: Db,
+    waiter: CurrentWaiter,
+    actor: CurrentAdmin,
+    configured: BackupsConfigured,
+    key: Key,
+    wait: WaitSeconds,
+    if_match: IfMatch,
+    body: PurgeIn | None = None,
+    validate_only: ValidateOnly = False,
+) -> Response:
+    """Backs the tenant up, unless that is waived, and drops everything it had; its API keys end. A failed tenant, of
+    which there is nothing to back up, is purged like this too.
+
+    What was backed up can be restored while no tenant has the id. 503 where no backup can be made and none is waived.
+    """
+    wanted = body or PurgeIn.model_validate({})
+
+    async def store(conn: Connection, operation_id: UUID) -> Answer:
+        tenant = await registry.require(conn, tenant_id, lock=True)
+        await require_match(conn, tenant, if_match)
+        operation = await purge.request_purge(
+            conn,
+            tenant,
+            operation_id=operation_id,
+            reason=wanted.reason,
+            waive_backup=wanted.waive_backup,
+            origin=origin_of(actor),
+        )
+        if not operation.parameters["waive_backup"]:
+            await backups.require_possible(conn, configured=configured)
+        return operation_answer.accepted(operation, location=f"/v1/tenants/{tenant_id}")
+
+    if validate_only:
+        async with db.transaction(keep=False) as conn:
+            never = operation_answer.new_id()
+            await store(conn, never)
+            return plain(await registry.require(conn, tenant_id), never=never)
+
+    async def finished(_: Connection, operation: Operation) -> Answer:
+        return Answer(status=200, body=OperationOut.of(operation).model_dump(mode="json"))
+
+    route, asked = "POST /v1/tenants/{tenant_id}/purge", TransitionOf.of(tenant_id, body)
+    call = idempotency.call(caller=actor.id, route=route, key=key, body=asked)
+    answer = await operation_answer.start(db, waiter, call, wait=wait, request=store, finished=finished)
+    return answer.response()
 
 
 @router.delete("", summary="Delete a tenant", response_model=TenantOut, responses=_RESPONSES)

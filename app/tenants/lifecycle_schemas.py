@@ -1,6 +1,7 @@
 """Transitions of a tenant on the wire."""
 
-from typing import Final
+from typing import Any, Final, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -15,10 +16,31 @@ class TransitionIn(BaseModel):
     reason: Reason | None = Field(None, description="Why, for whoever asks later")
 
 
-class TransitionOf(TransitionIn):
+class RestoreIn(TransitionIn):
+    """Of a purged tenant, which of its backups; by default the latest."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "They came back"}]})
+
+    backup_id: UUID | None = Field(None, description="Only where no tenant has the id")
+
+
+class PurgeIn(TransitionIn):
+    """Without a backup nothing of the tenant can ever come back."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "Erasure was asked for"}]})
+
+    waive_backup: bool = Field(False, strict=True, description="Make no backup first")
+
+
+class TransitionOf(BaseModel):
     """What a call is compared with under its idempotency key: the path too."""
 
     tenant_id: str
+    body: dict[str, Any]
+
+    @classmethod
+    def of(cls, tenant_id: str, body: BaseModel | None) -> Self:
+        return cls(tenant_id=tenant_id, body={} if body is None else body.model_dump(mode="json", exclude_unset=True))
 
 
 _REASON: Final[TypeAdapter[str | None]] = TypeAdapter(Reason | None)

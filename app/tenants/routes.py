@@ -19,6 +19,7 @@ from app.http.idempotency import Answer, Key
 from app.http.openapi import ACCEPTED, ETAG, NOT_MODIFIED, done, merge_patch
 from app.http.pagination import PageSize, PageToken
 from app.http.prefer import WaitSeconds
+from app.integrations.routes import CurrentRules
 from app.operations import answer as operation_answer
 from app.operations.answer import CurrentWaiter, origin_of
 from app.operations.model import Operation
@@ -61,13 +62,14 @@ async def create_tenant(
     actor: CurrentOperator,
     key: Key,
     wait: WaitSeconds,
+    rules: CurrentRules,
     validate_only: ValidateOnly = False,
 ) -> Response:
     """Stores the request and queues the work; with `Prefer: wait=N` answers 201 when the tenant is active.
 
     A tenant that is `failed` is repaired by the same request again.
     """
-    request = body.request(body.tenant_id, caller=actor.name)
+    request = body.request(body.tenant_id, caller=actor.name, integrations=rules)
     location = f"/v1/tenants/{request.tenant_id}"
     origin = origin_of(actor)
 
@@ -193,6 +195,7 @@ async def put_tenant(
     waiter: CurrentWaiter,
     actor: CurrentOperator,
     wait: WaitSeconds,
+    rules: CurrentRules,
     if_match: IfMatch,
     must_be_new: MustBeNew,
     validate_only: ValidateOnly = False,
@@ -206,7 +209,7 @@ async def put_tenant(
             "The request is not valid; see errors.",
             errors=[FieldError(pointer="/tenant_id", detail="is not the one in the path")],
         )
-    request = body.request(tenant_id, caller=actor.name)
+    request = body.request(tenant_id, caller=actor.name, integrations=rules)
     location, origin = f"/v1/tenants/{tenant_id}", origin_of(actor)
 
     async def store(conn: Connection, operation_id: UUID) -> Answer:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.catalog.schemas import FeatureName, TierName
 from app.config.model import LIMIT_COLUMNS, TenantSettings
@@ -12,7 +12,11 @@ from app.features.model import TenantFeature
 from app.features.schemas import EXAMPLE as FEATURE_EXAMPLE
 from app.features.schemas import FeatureOut, FeaturesOut
 from app.health.schemas import Health
-from app.http.values import JsonObject, printable
+from app.http.values import printable
+from app.integrations.request import Rules
+from app.integrations.schemas import IntegrationsIn
+from app.limits.model import is_limit_name
+from app.limits.schemas import Number
 from app.operations.schemas import ProblemOut
 from app.registry import model
 from app.registry.model import State, Tenant, TenantRequest
@@ -32,11 +36,14 @@ NewTenantId = Annotated[
 BillingContact = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
 User = Annotated[str, StringConstraints(min_length=1, max_length=36), AfterValidator(printable)]
 
+_NO_RULES: Final = Rules()
+
 
 class LimitsIn(BaseModel):
-    """Limits of the tenant's own; the last five are kept in usage_limits."""
+    """Limits of the tenant's own: these, and whatever the catalogue has besides."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Number]
 
     max_budget_lines: int | None = Field(None, ge=0, le=1_000_000_000)
     forecast_horizon_limit: int | None = Field(None, ge=1, le=120, description="Months")
@@ -47,15 +54,12 @@ class LimitsIn(BaseModel):
     max_forecast_horizon: int | None = Field(None, ge=1, le=120, description="Months")
     storage_mb: int | None = Field(None, ge=0, le=1_000_000_000)
 
-
-class IntegrationsIn(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    auth_rbac: JsonObject | None = None
-    audit_compliance: JsonObject | None = None
-    ai_orchestration: JsonObject | None = None
-    document_management: JsonObject | None = None
-    notification_engine: JsonObject | None = None
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        """Whether there is such a limit is asked of the catalogue."""
+        if not all(map(is_limit_name, self.__pydantic_extra__)):
+            raise ValueError("has a member that is named like no limit")
+        return self
 
 
 class TenantFields(BaseModel):
@@ -74,17 +78,21 @@ class TenantFields(BaseModel):
     config: ConfigIn | None = None
     integrations: IntegrationsIn | None = None
 
-    def request(self, tenant_id: str, *, caller: str) -> TenantRequest:
-        """`caller` is who created it where the request names nobody."""
+    def request(self, tenant_id: str, *, caller: str, integrations: Rules = _NO_RULES) -> TenantRequest:
+        """`caller` is who created it where the request names nobody. Raises as Rules.apply() does."""
         created_by = self.created_by or caller[:36]
-        return TenantRequest(
+        request = TenantRequest(
             tenant_id=model.tenant_id(tenant_id),
             tenant_name=self.tenant_name,
             created_by=created_by,
             subscription_tier=self.subscription_tier,
             config=self._columns(),
-            document={**self.model_dump(mode="json", exclude_none=True), "tenant_id": tenant_id},
+            document={
+                **self.model_dump(mode="json", exclude_none=True, exclude={"integrations"}),
+                "tenant_id": tenant_id,
+            },
         )
+        return request if self.integrations is None else integrations.apply(request, self.integrations.changes())
 
     def _columns(self) -> dict[str, Any]:
         """tenant_config columns and their values, as configure_tenant() takes them."""
@@ -98,8 +106,6 @@ class TenantFields(BaseModel):
             columns |= {"usage_limits": others} if others else {}
         if self.features_enabled is not None:
             columns["features_enabled"] = list(dict.fromkeys(self.features_enabled))
-        if self.integrations is not None:
-            columns["apg_integrations"] = self.integrations.model_dump(exclude_none=True)
         if self.billing_contact is not None:
             columns["billing_contact"] = self.billing_contact
         return columns

@@ -10,6 +10,8 @@ from app.catalog import service as catalog
 from app.config import service as config
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, Problem
+from app.integrations import queries as integrations
+from app.limits import service as limits
 from app.operations import service as operations
 from app.operations.model import Claim, Kind, Operation, Status
 from app.operations.rules import OUTCOMES
@@ -68,6 +70,8 @@ async def request_provisioning(
     )
     if not await registry.register(conn, request, operation_id):
         await _take_up_again(conn, request, operation_id, exact=not by_hand)
+    for secret in request.secrets:
+        await integrations.keep_secret(conn, request.tenant_id, secret, actor=origin.actor)
     await _accepted(conn, request.tenant_id, request.tenant_name, request.subscription_tier, origin)
     return operation
 
@@ -116,6 +120,7 @@ async def check(conn: Connection, request: TenantRequest) -> None:
     """What only the database knows, before it is too late for a 422. Raises Invalid."""
     errors = await catalog.wrong_tier(conn, request.subscription_tier)
     errors += await catalog.wrong_features(conn, request.document.get("features_enabled", []))
+    errors += await limits.wrong_values(conn, request.document.get("limits", {}), at="/limits")
     # A name holds credentials only as part of a URL: most requests have nothing more to ask.
     if request.config or "://" in request.tenant_name:
         errors += await _wrong_config(conn, request)
@@ -146,7 +151,7 @@ async def _take_up_again(conn: Connection, request: TenantRequest, operation_id:
         raise _being_provisioned(request.tenant_id, last_operation_id)
     if state is not State.FAILED:
         raise TenantExists(f"Tenant {request.tenant_id} exists and is {state}.", state=state)
-    same = stored == request.document if exact else stored.get("tenant_name") == request.tenant_name
+    same = request.is_stored_as(stored) if exact else stored.get("tenant_name") == request.tenant_name
     if not same:
         raise TenantFailedOtherwise(
             f"Tenant {request.tenant_id} failed with another request; repeat that one to repair it.",

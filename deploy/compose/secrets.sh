@@ -19,6 +19,8 @@ once() {
 once postgres_password
 once migrator_password
 once api_key_pepper
+# As BF_SECRET_KEYS wants it: 32 bytes, in base64.
+[ -s secret_keys ] || head -c 32 /dev/urandom | base64 >secret_keys
 
 password="$(cat migrator_password)"
 printf 'postgresql://bf_migrator:%s@pgbouncer:6432/apg_bf\n' "$password" >database_url

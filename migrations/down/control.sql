@@ -18,6 +18,14 @@ DROP FUNCTION IF EXISTS
     bf_control.lock_tenant_config(text);
 
 DROP FUNCTION IF EXISTS
+    bf_control.inherited_limit(text, text),
+    bf_control.usage_noted(text, text, integer, bigint, bigint), bf_control.usage_judge(text, text, bigint, bigint),
+    bf_control.usage_count(), bf_control.usage_change(), bf_control.usage_clear(),
+    bf_control.usage_begin(text, regclass, text), bf_control.tenant_limits_check(),
+    bf_control.wrong_limits(jsonb, boolean, jsonb), bf_control.tenant_limits_record(),
+    bf_control.keep_limits(text, jsonb), bf_control.change_limits(text, jsonb), bf_control.hand_down_limit(text);
+
+DROP FUNCTION IF EXISTS
     bf_control.tenant_config_active(), bf_control.move_tenant(text, text[], text, text, text, interval),
     bf_control.move_tenant_by_hand(text, text, text[], text, text, interval);
 
@@ -30,14 +38,27 @@ DROP FUNCTION IF EXISTS
     bf_control.tenant_config_features(), bf_control.keep_features(), bf_control.set_feature(text, text, boolean),
     bf_control.tenant_features(text);
 
+DROP TABLE IF EXISTS bf_control.integration_secret;
+
+DROP FUNCTION IF EXISTS bf_control.set_integration(text, text, jsonb), bf_control.forget_integration_secrets();
+
+DROP FUNCTION IF EXISTS
+    bf_control.tables_of_tenants(), bf_control.tenant_records(text), bf_control.forget_tenant(text),
+    bf_control.insert_records(regclass, jsonb), bf_control.restore_tenant_records(text, jsonb, integer, uuid);
+
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,
-    bf_control.confirmation, bf_control.tier, bf_control.listed_feature, bf_control.change_target, bf_control.feature,
-    bf_control.tenant_feature;
+    bf_control.confirmation, bf_control.usage_limit_tier, bf_control.usage_limit, bf_control.tenant_limit,
+    bf_control.usage_counter, bf_control.usage_delta, bf_control.usage_event, bf_control.tier,
+    bf_control.listed_feature, bf_control.feature, bf_control.tenant_feature,
+    bf_control.tenant_tombstone, bf_control.backup, bf_control.change_target;
 
 -- Those of triggers and indexes of the tables above.
-DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.is_tenant_id(text);
+DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.usage_settle(),
+    bf_control.is_tenant_id(text);
+
+DROP FUNCTION IF EXISTS bf_control.tenant_next_generation();
 
 DROP FUNCTION IF EXISTS
     bf_control.list_features(), bf_control.trigrams(text), bf_control.tenant_config_history_number();

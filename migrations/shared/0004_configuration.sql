@@ -40,3 +40,14 @@ ALTER TABLE {{shared}}.tenant_config
 
 COMMENT ON CONSTRAINT tenant_config_depth_check ON {{shared}}.tenant_config IS
     'How deep the API reads and writes. Not validated: what is deeper could be mended only by throwing it away';
+
+-- section: functions
+
+-- As before, without EXECUTE: here the schema's name is known, and a session keeps the plan.
+CREATE OR REPLACE FUNCTION bf_control.tenant_settings(wanted text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    RETURN (SELECT to_jsonb(c) FROM {{shared}}.tenant_config c WHERE c.tenant_id = wanted);
+END
+$function$;

@@ -1,5 +1,6 @@
 """--json: every command that ends takes it, and prints one JSON document, also where it fails."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 from typer.main import get_command
 
+from app import keyring
 from app.cli import cli
 from tests.support.cluster import Cluster
 from tests.support.command import command
@@ -25,11 +27,38 @@ _GOOD = {
         [str(Path(__file__).with_name("tenants.csv")), "--dry-run"],
         {"would_create", "existing", "failed"},
     ),
+    "limits get": (["acme"], {"max_budget_lines", "sources"}),
+    "limits set": (["acme", "max_budgets=5", "max_budget_lines=default"], {"max_budgets", "sources"}),
+    "limits recount": (["acme"], {"tenant_id", "counters"}),
+    "limits catalog": ([], {"items"}),
+    "limits define": (["max_other", "--unit", "count", "--maximum", "9", "--tier", "basic=3"], {"name", "tiers"}),
+    "usage": (["acme"], {"usage", "events"}),
     "tenant show": (["acme"], {"tenant_id", "state"}),
     "tenant suspend": (["acme", "--reason", "unpaid"], {"tenant_id", "state_reason"}),
     "tenant resume": (["acme"], {"tenant_id", "state"}),
+    "tenant backup": (["acme"], {"id", "url", "sha256"}),
+    "tenant backups": (["acme"], {"items"}),
+    "integrations set": (["acme", "auth_rbac", "--endpoint", "{endpoint}"], {"capability", "credentials"}),
+    "integrations get": (["acme", "auth_rbac"], {"capability", "credentials"}),
+    "integrations list": (["acme"], {"items"}),
+    "integrations check": (["acme", "auth_rbac"], {"ok", "error"}),
+    "integrations delete": (["acme", "auth_rbac", "--yes"], {"capability", "deleted"}),
+    "secrets rotate": ([], {"rotated", "current", "unreadable"}),
     "tenant delete": (["acme", "--yes"], {"tenant_id", "purge_time"}),
+    "tenant purge": (["acme", "--yes"], {"tenant_id", "backup_id"}),
     "tenant restore": (["acme"], {"tenant_id", "state"}),
+    "config get": (["acme"], {"default_currency", "cost_centers"}),
+    "config set": (["acme", "default_currency=EUR"], {"default_currency", "cost_centers"}),
+    "config history": (["acme"], {"items"}),
+    "config rollback": (["acme", "1"], {"version", "restored_version", "difference"}),
+    "features list": (["acme"], {"features"}),
+    "features enable": (["acme", "ai_insights"], {"features"}),
+    "features disable": (["acme", "ai_insights"], {"features"}),
+    "features reset": (["acme", "ai_insights"], {"features"}),
+    "catalog features": ([], {"items"}),
+    "catalog tiers": ([], {"items"}),
+    "catalog put-feature": (["exports", "--tier", "premium", "--requires", "ai_insights"], {"name", "requires"}),
+    "catalog put-tier": (["gold", "--rank", "45"], {"name", "rank"}),
     "doctor": ([], {"status", "checks"}),
     "api-key create": (["--name", "n", "--role", "viewer"], {"id", "key"}),
     "api-key list": ([], {"items"}),
@@ -70,7 +99,11 @@ def _problem(finished: Finished, code: int, name: str) -> dict[str, Any]:
 
 def _words(name: str) -> list[str]:
     arguments, _ = _GOOD[name]
-    return [*name.split(), *(argument.format(key_id="0" * 16) for argument in arguments), "--json"]
+    return [
+        *name.split(),
+        *(argument.format(key_id="0" * 16, endpoint="https://auth.acme.example") for argument in arguments),
+        "--json",
+    ]
 
 
 def test_every_command_is_in_this_file() -> None:
@@ -81,16 +114,30 @@ def test_every_command_is_in_this_file() -> None:
         assert ("--json" in takes) != (name in _SERVERS), name
 
 
-async def test_what_goes_well_is_one_document(empty_dsn: str) -> None:
+async def test_what_goes_well_is_one_document(empty_dsn: str, tmp_path: Path) -> None:
     """In the order of a database's life."""
-    env = environment(empty_dsn)
-    key_id = ""
-    for name, (arguments, keys) in _GOOD.items():
-        filled = [argument.format(key_id=key_id) for argument in arguments]
-        document = _document(await command(*name.split(), *filled, "--json", env=env), 0)
-        assert keys <= document.keys(), name
-        key_id = str(document.get("id", key_id))
+    key_id, port = "", free_port()
+    env = environment(
+        empty_dsn,
+        BF_BACKUP_URL=str(tmp_path / "backups"),
+        BF_INTEGRATION_ALLOW=f"127.0.0.1:{port}",
+        BF_SECRET_KEYS=keyring.new_key(),
+    )
+    async with await asyncio.start_server(_no_content, "127.0.0.1", port):
+        for name, (arguments, keys) in _GOOD.items():
+            filled = [one.format(key_id=key_id, endpoint=f"http://127.0.0.1:{port}") for one in arguments]
+            document = _document(await command(*name.split(), *filled, "--json", env=env), 0)
+            assert keys <= document.keys(), name
+            key_id = str(document.get("id", key_id))
     assert key_id
+
+
+async def _no_content(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What a working endpoint answers."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+    await writer.drain()
+    writer.close()
 
 
 @pytest.mark.parametrize("name", _GOOD)

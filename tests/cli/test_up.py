@@ -24,6 +24,11 @@ async def test_up_prints_the_page_and_a_key_that_stays_and_stops_its_database(tm
             assert (await client.get("/v1/schema")).json()["up_to_date"] is True
             body = {"tenant_id": start, "tenant_name": start}
             assert (await client.post("/v1/tenants", json=body, headers={"Prefer": "wait=20"})).status_code == 201
+            integration = {"endpoint": "https://auth.apg.platform", "credentials": {"token": "t"}}
+            put = await client.put(f"/v1/tenants/{start}/integrations/auth_rbac", json=integration)
+            assert put.status_code == 201
+            made = await client.post(f"/v1/tenants/{start}/backups", headers={"Prefer": "wait=20"})
+            assert made.json()["url"].startswith(str(tmp_path / "data" / "backups")), "a place is there by default"
             listed = (await client.get("/v1/tenants")).json()["items"]
         conn = await asyncpg.connect(running.database_url)
         assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") == len(listed)
@@ -33,7 +38,7 @@ async def test_up_prints_the_page_and_a_key_that_stays_and_stops_its_database(tm
             await asyncpg.connect(running.database_url, timeout=5)
     assert [tenant["tenant_id"] for tenant in listed] == ["first", "second"]
     assert keys[0] == keys[1]
-    for secret in ("admin-key", "database-url"):
+    for secret in ("admin-key", "database-url", "secret-keys"):
         assert stat.S_IMODE(os.stat(tmp_path / "data" / secret).st_mode) == 0o600  # noqa: PTH116
 
 

@@ -29,7 +29,8 @@ async def service(cluster: Cluster, template: str, tmp_path_factory: pytest.Temp
     name = f"client_{secrets.token_hex(6)}"
     dsn = await cluster.create_database(name, template=template)
     directory = tmp_path_factory.mktemp("client")
-    async with served("--with-worker", env=environment(dsn), directory=directory) as running:
+    env = environment(dsn, BF_BACKUP_URL=str(directory / "backups"))
+    async with served("--with-worker", env=env, directory=directory) as running:
         key = running.client.headers["Authorization"].removeprefix("Bearer ")
         yield Service(url=str(running.client.base_url), key=key, dsn=dsn)
     await cluster.drop_database(name)

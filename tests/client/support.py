@@ -23,6 +23,11 @@ from tests.support.processes import free_port
 _END = object()
 
 
+def _is_paged(call: Callable[..., Any]) -> bool:
+    """What returns an iterator of pages asks for nothing yet."""
+    return "Pages[" in str(getattr(call, "__annotations__", {}).get("return"))
+
+
 class InThread:
     """A sync client, or a part of it, as if it were the async one: what would block runs in a thread."""
 
@@ -33,7 +38,7 @@ class InThread:
         value = getattr(self._target, {"aclose": "close"}.get(name, name))
         if not inspect.isroutine(value):
             return InThread(value) if type(value).__module__.startswith("app.client._sync") else value
-        if inspect.isgeneratorfunction(value) or name in {"list", "traced"}:
+        if inspect.isgeneratorfunction(value) or name == "traced" or _is_paged(value):
             return lambda *args, **kwargs: InThread(value(*args, **kwargs))
         return lambda *args, **kwargs: asyncio.to_thread(value, *args, **kwargs)
 

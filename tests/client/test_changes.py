@@ -152,3 +152,22 @@ async def test_a_tenant_is_suspended_deleted_and_brought_back(client: AsyncClien
     assert (deleted.state, deleted.purge_time is None) == ("deleted", False)
     assert await client.tenants.delete(unique) == deleted
     assert (await client.tenants.restore(unique)).state == "active"
+
+
+async def test_a_tenant_is_backed_up_purged_and_brought_back(client: AsyncClient, unique: str) -> None:
+    made = await client.tenants.create(unique, "ACME")
+    backup = await client.tenants.backup(unique, reason="before it goes")
+    assert (backup.tenant_id, backup.reason, len(backup.tables)) == (unique, "before it goes", 6)
+    with pytest.raises(Conflict, match="tenant_state_forbids"):
+        await client.tenants.purge(unique)
+    await client.tenants.delete(unique)
+    purged = await client.tenants.purge(unique, reason="gone")
+    assert (purged.status, purged.kind) == ("succeeded", "tenant.purge")
+    with pytest.raises(NotFound):
+        await client.tenants.get(unique)
+    assert [one.id async for one in client.tenants.backups(unique)] == [purged.id, backup.id]
+    restored = await client.tenants.restore(unique, backup_id=backup.id)
+    assert (restored.state, restored.created_at) == ("active", made.created_at)
+    asked = await client.tenants.backup(unique, wait=False)
+    assert isinstance(asked, Operation)
+    await client.operations.wait(asked)

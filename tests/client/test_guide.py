@@ -16,6 +16,8 @@ _SAID = (
     ["pass"],
     ["client_eu", "client_corp"],
     [],
+    ["5 ['/budget_features/rolling']", "6"],
+    ["https://auth.example.com False", "auth_rbac False True"],
     ["1 queued 0", "2 running 1", "3 succeeded 1", "operation_finished"],
     ["pass"],
 )

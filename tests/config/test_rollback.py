@@ -34,7 +34,7 @@ async def test_every_document_is_what_it_was(idle_api: Api, conn: asyncpg.Connec
     await idle_api.client.patch("/v1/tenants/acme_corp", json=whole)
     await conn.execute(
         """UPDATE bf_shared.tenant_config SET features_enabled = '["ai_insights"]', max_budget_lines = 7,
-                  usage_limits = '{"max_budgets": 12345678901234567890.5}', apg_integrations = '{"auth_rbac": {}}'"""
+                  usage_limits = '{"max_budgets": 500}', apg_integrations = '{"auth_rbac": {}}'"""
     )
     fourth = await _row(conn)
     answer = await rollback(idle_api, 1)
@@ -164,6 +164,39 @@ async def test_a_version_whose_tier_is_gone_is_409(idle_api: Api, superuser: asy
     assert told["tier"] == "gold"
     assert await tables.counts(superuser) == before
     assert (await rollback(idle_api, 1)).status_code == 200
+
+
+async def test_a_version_whose_feature_is_gone_is_409(
+    idle_api: Api, conn: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    for names in ('["ai_insights"]', '["ai_insights", "gone", "lost"]', '["ai_insights"]'):
+        await conn.execute("UPDATE bf_shared.tenant_config SET features_enabled = $1", names)
+    before = await tables.counts(superuser)
+    for params in ({}, {"validate_only": "true"}):
+        told = problem(await rollback(idle_api, 3, **params), 409, "feature_gone")
+        assert told["features"] == ["gone", "lost"]
+    assert await tables.counts(superuser) == before
+    assert (await rollback(idle_api, 1)).status_code == 200
+    assert (await rollback(idle_api, 2)).status_code == 200
+    await superuser.execute("DELETE FROM bf_control.feature WHERE name = 'ai_insights'")
+    problem(await rollback(idle_api, 2), 409, "feature_gone")
+
+
+async def test_what_another_tier_brings_with_it_is_put_back_too(idle_api: Api, conn: asyncpg.Connection) -> None:
+    """Features that were the tenant's own then, and are the tier's now."""
+    path = "/v1/tenants/acme_corp"
+    await idle_api.client.patch(path, json={"subscription_tier": "enterprise"})
+    names = await conn.fetchval("SELECT features_enabled FROM bf_shared.tenant_config")
+    await idle_api.client.patch(path, json={"subscription_tier": "standard"})
+    await conn.execute("UPDATE bf_shared.tenant_config SET features_enabled = $1", names)
+    fourth = await _row(conn)
+    await rollback(idle_api, 2)
+    await conn.execute("DELETE FROM bf_control.tenant_feature")
+    answer = await rollback(idle_api, 4)
+    assert answer.status_code == 200, answer.text
+    assert await _row(conn) == fourth
+    assert (fourth["subscription_tier"], len(fourth["features_enabled"])) == ("standard", 8)
+    assert {version["restored_version"] for version in (await versions(idle_api))[:2]} == {4}
 
 
 async def test_a_version_that_the_table_does_not_take_any_more_is_409(

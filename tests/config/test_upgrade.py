@@ -14,8 +14,8 @@ from app.schema.script import Migration, Target
 from tests.support.data import make_tenant, settings_for
 from tests.support.polling import waiting_for_locks
 
-# The first files with which configuration is changed as a whole.
-_FIRST = {"control": "configuration", "shared": "configuration"}
+# The first files of the release that changes configuration as a whole.
+_FIRST = {"control": "configuration", "shared": "configuration", "tenant": "usage"}
 _ODD = """
 UPDATE bf_shared.tenant_config SET {} WHERE tenant_id = '{}'
 """
@@ -112,7 +112,7 @@ async def test_what_is_too_deep_stays_and_no_more_comes(older: asyncpg.Connectio
     assert await older.fetchval("SELECT audit_level FROM bf_shared.tenant_config WHERE tenant_id = 'odd'") == "detailed"
     with pytest.raises(asyncpg.CheckViolationError, match="tenant_config_depth_check"):
         await older.execute(_ODD.format("audit_level = 'basic'", "deep"))
-    for column in ("budget_features", "apg_integrations", "usage_limits"):
+    for column in ("budget_features", "apg_integrations"):
         with pytest.raises(asyncpg.CheckViolationError, match="tenant_config_depth_check"):
             await older.execute(f"UPDATE bf_shared.tenant_config SET {column} = $1", _nested(256))  # noqa: S608
         assert await older.execute(f"UPDATE bf_shared.tenant_config SET {column} = $1", _nested(255))  # noqa: S608

@@ -1,5 +1,6 @@
 """Secrets from files: NAME_FILE, the convention of the official postgres image."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ _SECRETS = {
     "BF_DIRECT_DATABASE_URL": "direct_database_url",
     "BF_API_KEY_PEPPER": "api_key_pepper",
 }
+_KEY = base64.b64encode(b"k" * 32).decode()
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +94,17 @@ async def test_every_wrong_file_is_named_at_once(tmp_path: Path) -> None:
 async def test_commands_connect_with_a_url_from_a_file(dsn: str, tmp_path: Path) -> None:
     finished = await command("list-tenants", "--json", env={"DATABASE_URL_FILE": str(_written(tmp_path, dsn.encode()))})
     assert (finished.code, finished.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("keys", [_KEY, f"{_KEY}\n", f"{_KEY}\n{_KEY[:-2]}8=\n"])
+def test_keys_of_secrets_come_from_a_file_too(keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BF_SECRET_KEYS_FILE", str(_written(tmp_path, keys.encode())))
+    settings = Settings()
+    assert settings.keyring().current
+    assert _KEY not in repr(settings)
+
+
+async def test_a_wrong_key_of_secrets_is_named_and_not_shown(tmp_path: Path) -> None:
+    finished = await command("list-tenants", env={"BF_SECRET_KEYS_FILE": str(_written(tmp_path, b"nonsense"))})
+    assert (finished.code, "nonsense" in finished.stderr) == (2, False)
+    assert "BF_SECRET_KEYS: " in finished.stderr

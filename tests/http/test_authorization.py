@@ -35,10 +35,24 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/v1/tenants/{tenant_id}"): Role.VIEWER,
     ("PUT", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
     ("PATCH", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
+    ("GET", "/v1/tenants/{tenant_id}/limits"): Role.VIEWER,
+    ("PATCH", "/v1/tenants/{tenant_id}/limits"): Role.OPERATOR,
+    ("GET", "/v1/tenants/{tenant_id}/usage"): Role.VIEWER,
+    ("GET", "/v1/catalog/limits"): Role.VIEWER,
+    ("GET", "/v1/catalog/limits/{name}"): Role.VIEWER,
+    ("PUT", "/v1/catalog/limits/{name}"): Role.ADMIN,
+    ("GET", "/v1/tenants/{tenant_id}/integrations"): Role.VIEWER,
+    ("GET", "/v1/tenants/{tenant_id}/integrations/{capability}"): Role.VIEWER,
+    ("PUT", "/v1/tenants/{tenant_id}/integrations/{capability}"): Role.OPERATOR,
+    ("DELETE", "/v1/tenants/{tenant_id}/integrations/{capability}"): Role.OPERATOR,
+    ("POST", "/v1/tenants/{tenant_id}/integrations/{capability}/check"): Role.OPERATOR,
     ("DELETE", "/v1/tenants/{tenant_id}"): Role.ADMIN,
     ("POST", "/v1/tenants/{tenant_id}/suspend"): Role.OPERATOR,
     ("POST", "/v1/tenants/{tenant_id}/resume"): Role.OPERATOR,
     ("POST", "/v1/tenants/{tenant_id}/restore"): Role.ADMIN,
+    ("POST", "/v1/tenants/{tenant_id}/purge"): Role.ADMIN,
+    ("GET", "/v1/tenants/{tenant_id}/backups"): Role.ADMIN,
+    ("POST", "/v1/tenants/{tenant_id}/backups"): Role.ADMIN,
     ("GET", "/v1/tenants/{tenant_id}/config"): Role.VIEWER,
     ("PUT", "/v1/tenants/{tenant_id}/config"): Role.OPERATOR,
     ("PATCH", "/v1/tenants/{tenant_id}/config"): Role.OPERATOR,
@@ -53,12 +67,16 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/v1/catalog/tiers"): Role.VIEWER,
     ("GET", "/v1/catalog/tiers/{name}"): Role.VIEWER,
     ("PUT", "/v1/catalog/tiers/{name}"): Role.ADMIN,
+    ("POST", "/ofrep/v1/evaluate/flags"): Role.READER,
+    ("POST", "/ofrep/v1/evaluate/flags/{key}"): Role.READER,
     ("GET", "/v1/operations"): Role.VIEWER,
     ("POST", "/v1/operations/{operation_id}/cancel"): Role.OPERATOR,
     ("POST", "/v1/operations/{operation_id}/retry"): Role.OPERATOR,
     ("GET", "/v1/operations/{operation_id}/events"): Role.VIEWER,
     ("GET", "/v1/operations/{operation_id}"): Role.VIEWER,
 }
+# They name their tenant in the body; tests/features/test_ofrep.py has keys for one tenant.
+_IN_BODY = {path for _, path in _ROLES if path.startswith("/ofrep/")}
 # Wherever GET is, but for streams.
 _HEADS = {("HEAD", path): role for (method, path), role in _ROLES.items() if method == "GET" and "/events" not in path}
 # Where a reader's key for the tenant itself is enough.
@@ -70,7 +88,8 @@ async def _call(
     api: Api, method: str, path: str, headers: dict[str, str], *, tenant_id: str = "acme_corp"
 ) -> httpx.Response:
     """Without the client's own key."""
-    path = path.format(tenant_id=tenant_id, operation_id=uuid4(), name="ai_insights")
+    names = {"operation_id": uuid4(), "name": "ai_insights", "key": "ai_insights", "capability": "auth_rbac"}
+    path = path.format(tenant_id=tenant_id, **names)
     content = b"{}" if method in {"POST", "PUT", "PATCH"} else None
     transport = httpx.ASGITransport(api.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as stranger:
@@ -111,6 +130,8 @@ async def test_a_key_for_one_tenant_has_its_role_on_that_tenant_s_paths_alone(
     await make_tenant(conn, "foreign")
     keys = {role: await idle_api.key(role, tenant_id="own_one") for role in Role}
     for (method, path), needed in (_ROLES | _HEADS).items():
+        if path in _IN_BODY:
+            continue
         named = "{tenant_id}" in path
         for role, key in keys.items():
             for tenant_id in ("own_one", "foreign", "own_onee", "OWN_ONE"):

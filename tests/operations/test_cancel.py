@@ -14,7 +14,7 @@ from app.apikeys.model import Role
 from app.settings import Settings
 from tests.support import gates, oracle
 from tests.support.api import Api
-from tests.support.data import make_tenant, schemas
+from tests.support.data import LATEST, make_tenant, schemas
 from tests.support.polling import all_at_once, ended, until
 from tests.support.problems import problem
 from tests.support.processes import environment, logged
@@ -149,7 +149,7 @@ async def test_a_running_upgrade_shows_its_step_and_stops_before_its_next_tenant
     assert (body["status"], body["error"]["code"]) == ("cancelled", "operation_cancelled")
     assert (body["progress"], body["steps"][-1]["status"]) == ({"done": 2, "total": 4}, "cancelled")
     assert body["steps"][-1]["duration_ms"] is not None
-    assert await conn.fetchval(_VERSIONS) == [2, 2, 1, 1]
+    assert await conn.fetchval(_VERSIONS) == [LATEST + 1, LATEST + 1, LATEST, LATEST]
     await oracle.settled(conn)
     await oracle.assert_clean(settings.direct_dsn())
 
@@ -157,7 +157,7 @@ async def test_a_running_upgrade_shows_its_step_and_stops_before_its_next_tenant
     assert (again.status_code, again.json()["status"]) == (200, "succeeded")
     assert location.endswith(again.json()["retry_of"])
     assert again.json()["progress"] == {"done": 2, "total": 2}
-    assert await conn.fetchval(_VERSIONS) == [2, 2, 2, 2]
+    assert await conn.fetchval(_VERSIONS) == [LATEST + 1] * 4
     assert await _read(api.client, location) == body
     await oracle.settled(conn)
     await oracle.assert_clean(settings.direct_dsn())
@@ -183,7 +183,7 @@ async def test_an_upgrade_that_was_told_to_stop_and_lost_its_worker_ends_cancell
     assert (operation["status"], operation["attempts"]) == ("cancelled", 2)
     assert operation["error"]["code"] == "operation_cancelled"
     # What the dead worker had begun may still have committed: nobody was there to be refused.
-    assert await conn.fetchval(_VERSIONS) in ([2, 1, 1, 1], [2, 2, 1, 1])
+    assert await conn.fetchval(_VERSIONS) in ([LATEST + 1, *[LATEST] * 3], [*[LATEST + 1] * 2, LATEST, LATEST])
     await oracle.assert_clean(settings.direct_dsn())
 
 

@@ -163,7 +163,7 @@ async def _an_upgrade_tells_its_progress_before_its_end(site: Site) -> None:
     await oracle.settled(site.looking)
     for number in range(5):
         await make_tenant(site.looking, f"fleet_{number}")
-    total = await site.looking.fetchval("SELECT count(*) FROM bf_control.tenant WHERE schema_version = 1")
+    total = await site.looking.fetchval("SELECT count(*) FROM bf_control.tenant WHERE schema_version IS NOT NULL")
     gate = {"fleet_1": 90}
     await gates.next_version(site.looking, gate)
     await gates.shut(site.holder, gate)

@@ -47,7 +47,9 @@ _BIG_LIE = """
 CREATE OR REPLACE FUNCTION bf_shared.setup_tenant(tenant_id text, tenant_name text, created_by text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    UPDATE bf_control.tenant t SET state = 'active', schema_version = 1 WHERE t.tenant_id = setup_tenant.tenant_id;
+    UPDATE bf_control.tenant t
+       SET state = 'active', schema_version = (SELECT max(s.version) FROM bf_control.tenant_statement s)
+     WHERE t.tenant_id = setup_tenant.tenant_id;
     RETURN true;
 END $$
 """

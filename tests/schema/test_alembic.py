@@ -15,6 +15,7 @@ import pytest
 
 from app.schema import script
 from tests.support.cluster import Cluster, client_program
+from tests.support.data import LATEST
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -361,7 +362,7 @@ async def test_roles_in_use_elsewhere_stay(cluster: Cluster, database: Database,
 async def test_tenants_that_are_behind_are_brought_along(database: Database, compiled: Path, tmp_path: Path) -> None:
     await database.upgrade("acme", "zeta")
     site = installed(tmp_path / "site", "wheel")
-    newer = site / "app" / "migrations" / "tenant" / "0002_extra.sql"
+    newer = site / "app" / "migrations" / "tenant" / f"{LATEST + 1:04}_extra.sql"
     newer.write_text("-- section: table\nALTER TABLE budgets ADD COLUMN extra text DEFAULT '100 %s :x';\n")
     project = shop(tmp_path / "shop", database.url("psycopg2"), compiled, site)
     await database.execute("DELETE FROM alembic_version; ALTER TABLE bf_acme.budgets ADD COLUMN extra text")
@@ -369,13 +370,13 @@ async def test_tenants_that_are_behind_are_brought_along(database: Database, com
     assert "1 of 2 tenants" in failed
     assert 'acme: column "extra" of relation "budgets" already exists' in failed
     versions = "SELECT array_agg(schema_version ORDER BY tenant_id) FROM bf_control.tenant"
-    assert await database.value(versions) == [1, 2]
+    assert await database.value(versions) == [LATEST, LATEST + 1]
     assert await database.value("SELECT count(*) FROM alembic_version") == 0
 
     await database.execute("ALTER TABLE bf_acme.budgets DROP COLUMN extra")
     # An env.py that connects in AUTOCOMMIT gives no transaction: then the revision makes its own.
     await project.using(AUTOCOMMIT="yes").alembic("upgrade", "bf001_complete_2025")
-    assert await database.value(versions) == [2, 2]
+    assert await database.value(versions) == [LATEST + 1, LATEST + 1]
 
 
 async def test_autocommit_leaves_nothing_half_done(database: Database, compiled: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from app.schema.expected import ExpectedTenants
 from tests.schema.expectations import TENANT_TABLES
 from tests.schema.support import LONGEST, refused
 from tests.support.cluster import MIGRATION_USER, Cluster
-from tests.support.data import make_tenant
+from tests.support.data import LATEST, make_tenant
 
 JAN, DEC = date(2025, 1, 1), date(2025, 12, 31)
 JAN_MOMENT = datetime(2025, 1, 1, tzinfo=UTC)
@@ -648,7 +648,7 @@ async def test_names_and_creators_are_checked(admin: asyncpg.Connection, name: s
 async def test_these_ids_are_taken(admin: asyncpg.Connection, tenant_id: str) -> None:
     assert await admin.fetchval(SETUP, tenant_id, "n" * 255, "x" * 36) is True
     row = "SELECT state, schema_name, schema_version FROM bf_control.tenant WHERE tenant_id = $1"
-    assert tuple(await admin.fetchrow(row, tenant_id)) == ("active", f"bf_{tenant_id}", 1)
+    assert tuple(await admin.fetchrow(row, tenant_id)) == ("active", f"bf_{tenant_id}", LATEST)
     assert await admin.fetchval("SELECT is_active FROM bf_shared.tenant_config WHERE tenant_id = $1", tenant_id)
 
 
@@ -671,7 +671,7 @@ async def test_a_tenant_that_was_asked_for_or_failed_is_built(admin: asyncpg.Con
     registered = (
         "SELECT state, schema_version, tenant_name, created_by, error FROM bf_control.tenant WHERE tenant_id = 'beta'"
     )
-    assert tuple(await admin.fetchrow(registered)) == ("active", 1, "Built", "u", None)
+    assert tuple(await admin.fetchrow(registered)) == ("active", LATEST, "Built", "u", None)
     config = """
     SELECT tenant_name, subscription_tier, default_currency, usage_limits, billing_contact, max_budget_lines
       FROM bf_shared.tenant_config WHERE tenant_id = 'beta'
@@ -717,7 +717,7 @@ async def test_management_functions_ignore_and_keep_the_callers_search_path(
 
 async def drift(admin: asyncpg.Connection, built_expected: ExpectedTenants) -> catalogue.Difference:
     async with admin.transaction():
-        return await built_expected.difference(admin, tenant_id="acme_corp", schema_name="bf_acme_corp", version=1)
+        return await built_expected.difference(admin, tenant_id="acme_corp", schema_name="bf_acme_corp", version=LATEST)
 
 
 async def test_create_tenant_indexes_mends_what_is_missing(
@@ -738,7 +738,7 @@ async def test_create_tenant_indexes_replaces_what_a_concurrent_build_left_inval
     superuser: asyncpg.Connection, expected: ExpectedTenants
 ) -> None:
     await make_tenant(superuser, "acme_corp")
-    await expected.prepare(1)
+    await expected.prepare(LATEST)
     await superuser.execute(
         """INSERT INTO bf_acme_corp.budgets (id, tenant_id, budget_name, budget_type, fiscal_year,
                                              budget_period_start, budget_period_end)

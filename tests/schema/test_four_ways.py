@@ -16,6 +16,7 @@ from tests.schema.support import ROOT, Site, copied_migrations
 from tests.schema.test_settings_matrix import HOSTILE, MATRIX
 from tests.support.api import running_api
 from tests.support.cluster import Cluster, client_program
+from tests.support.data import LATEST
 from tests.support.processes import Finished, bf_admin, environment, run
 
 TENANT = ("acme_corp", "ACME Corporation", "admin_user_123")
@@ -263,9 +264,9 @@ async def test_the_script_refuses_an_edited_file_by_name_and_stops(site: Site, t
     root = copied_migrations(tmp_path)
     edited = max((root / layer).iterdir())
     edited.write_text(edited.read_text() + "\n-- only a comment\n")
-    (root / "tenant" / "0002_more.sql").write_text("-- section: table\nCREATE TABLE more (id integer);")
+    (root / "tenant" / f"{LATEST + 1:04}_more.sql").write_text("-- section: table\nCREATE TABLE more (id integer);")
     if layer == "tenant":
-        (root / "tenant" / "0002_more.sql").unlink()
+        (root / "tenant" / f"{LATEST + 1:04}_more.sql").unlink()
     finished = await psql(site, text="\n".join(script.psql(script.load(root), Target())))
     assert finished.code == 3
     assert f"migration {layer}/{edited.stem} was edited after it was applied" in finished.stderr
@@ -288,17 +289,19 @@ async def test_the_script_brings_existing_tenants_along_one_transaction_each(sit
     await site.setup("acme", "beta", "zeta")
     await site.execute("ALTER TABLE bf_beta.budgets ADD COLUMN extra text")
     root = copied_migrations(tmp_path)
-    (root / "tenant" / "0002_extra.sql").write_text("-- section: table\nALTER TABLE budgets ADD COLUMN extra text;")
+    (root / "tenant" / f"{LATEST + 1:04}_extra.sql").write_text(
+        "-- section: table\nALTER TABLE budgets ADD COLUMN extra text;"
+    )
     newer = "\n".join(script.psql(script.load(root), Target()))
     finished = await psql(site, text=newer)
     assert finished.code == 3
     assert 'column "extra" of relation "budgets" already exists' in finished.stderr
     versions = "SELECT array_agg(schema_version ORDER BY tenant_id) FROM bf_control.tenant"
-    assert await site.value(versions) == [2, 1, 1]
+    assert await site.value(versions) == [LATEST + 1, LATEST, LATEST]
     await site.execute("ALTER TABLE bf_beta.budgets DROP COLUMN extra")
     finished = await psql(site, text=newer)
     assert (finished.code, finished.stderr) == (0, "")
-    assert await site.value(versions) == [2, 2, 2]
+    assert await site.value(versions) == [LATEST + 1] * 3
 
 
 async def test_setup_tenant_leaves_the_callers_search_path_alone(site: Site) -> None:

@@ -13,7 +13,7 @@ from app.schema import files, queries, script, service, upgrade
 from app.schema.expected import ExpectedTenants
 from app.schema.script import LAYERS, Target
 from tests.schema.support import Site, Watched, copied_migrations
-from tests.support.data import settings_for
+from tests.support.data import LATEST, settings_for
 
 LEDGER = "SELECT layer, version, name, checksum FROM bf_control.migration ORDER BY layer, version"
 VERSIONS = "SELECT tenant_id::text, state, schema_version FROM bf_control.tenant ORDER BY tenant_id"
@@ -100,7 +100,9 @@ async def test_an_applied_file_that_was_renamed_is_refused(site: Site, tmp_path:
 async def test_a_database_that_is_newer_than_the_files_is_refused(site: Site, tmp_path: Path) -> None:
     newer = migrations_with(tmp_path, tenant=EXTRA)
     await site.upgrade(migrations=newer)
-    with pytest.raises(DatabaseError, match="newer than this release: tenant is at 2, the files at 1"):
+    with pytest.raises(
+        DatabaseError, match=f"newer than this release: tenant is at {LATEST + 1}, the files at {LATEST}"
+    ):
         await site.upgrade()
 
 
@@ -117,7 +119,7 @@ async def test_two_upgrades_at_once_bring_each_tenant_along_once(site: Site, tmp
     newer = migrations_with(tmp_path, tenant=EXTRA)
     outcomes = await asyncio.gather(*(site.upgrade(migrations=newer) for _ in range(3)))
     assert [outcome.failed for outcome in outcomes] == [{}, {}, {}]
-    assert [row[2] for row in await site.rows(VERSIONS)] == [2, 2, 2]
+    assert [row[2] for row in await site.rows(VERSIONS)] == [LATEST + 1] * 3
 
 
 async def test_an_upgrade_waits_for_whoever_holds_the_lock(site: Site) -> None:
@@ -185,24 +187,24 @@ async def test_tenants_in_every_state_with_a_schema_are_brought_along(site: Site
         "-- section: index\nCREATE INDEX IF NOT EXISTS {{index budgets_extra}} ON budgets (extra);",
     )
     outcome = await site.upgrade(migrations=newer)
-    assert outcome.applied == ["migrations/tenant/0002_added.sql"]
+    assert outcome.applied == [f"migrations/tenant/{LATEST + 1:04}_added.sql"]
     assert outcome.upgraded == ["acme", "asleep", "gone"]
     assert await site.rows(VERSIONS) == [
-        ("acme", "active", 2),
-        ("asleep", "suspended", 2),
+        ("acme", "active", LATEST + 1),
+        ("asleep", "suspended", LATEST + 1),
         ("broken", "failed", None),
         ("coming", "provisioning", None),
-        ("gone", "deleted", 2),
+        ("gone", "deleted", LATEST + 1),
     ]
     await site.setup("newcomer")
     async with site.database() as database:
         expected = ExpectedTenants(database, newer)
-        await expected.prepare(2)
+        await expected.prepare(LATEST + 1)
         for tenant_id in ("acme", "asleep", "gone", "newcomer"):
             async with database.transaction() as conn:
                 assert await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"bf_{tenant_id}.budgets")
                 difference = await expected.difference(
-                    conn, tenant_id=tenant_id, schema_name=f"bf_{tenant_id}", version=2
+                    conn, tenant_id=tenant_id, schema_name=f"bf_{tenant_id}", version=LATEST + 1
                 )
             assert difference.ok, difference.summary()
     assert await site.value("SELECT to_regclass('bf_newcomer.idx_newcomer_budgets_extra') IS NOT NULL")
@@ -218,7 +220,7 @@ async def test_a_tenant_that_fails_stops_no_other_and_is_tried_again(site: Site,
     outcome = await site.upgrade(migrations=newer)
     assert outcome.upgraded == ["acme", "zeta"]
     assert outcome.failed == {"beta": 'column "extra" of relation "budgets" already exists'}
-    assert [row[2] for row in await site.rows(VERSIONS)] == [2, 1, 2]
+    assert [row[2] for row in await site.rows(VERSIONS)] == [LATEST + 1, LATEST, LATEST + 1]
     assert await site.value("SELECT to_regclass('bf_beta.notes')") is None
 
     await site.execute("ALTER TABLE bf_beta.budgets DROP COLUMN extra")
@@ -234,7 +236,7 @@ async def test_a_tenant_that_ends_up_unlike_a_new_one_is_rolled_back(site: Site,
     outcome = await site.upgrade(migrations=newer)
     assert outcome.upgraded == []
     assert "missing: policy budgets.tenant_isolation_budgets" in outcome.failed["acme"]
-    assert await site.rows(VERSIONS) == [("acme", "active", 1)]
+    assert await site.rows(VERSIONS) == [("acme", "active", LATEST)]
     assert not await site.value(
         "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'bf_acme.budgets'::regclass AND attname = 'extra')"
     )
@@ -352,7 +354,7 @@ async def test_the_state_of_the_schema_counts_tenants_by_version(site: Site, tmp
             await queries.upgrade_tenant(conn, "acme")
         async with database.connection() as conn:
             state = await service.state(conn, newer)
-    assert state.tenants == {1: 1, 2: 1}
+    assert state.tenants == {LATEST: 1, LATEST + 1: 1}
     assert state.current == state.latest
     assert not state.up_to_date
     assert state.pending == ()
@@ -371,7 +373,7 @@ async def test_a_tenant_that_is_being_built_is_waited_for_and_brought_along(site
         await transaction.commit()
         outcome = await upgrading
     assert outcome.upgraded == ["late"]
-    assert await site.rows(VERSIONS) == [("late", "active", 2)]
+    assert await site.rows(VERSIONS) == [("late", "active", LATEST + 1)]
 
 
 async def test_what_somebody_added_to_a_tenant_stops_no_upgrade(site: Site, tmp_path: Path) -> None:
@@ -388,11 +390,12 @@ async def test_a_version_nobody_prepared_for_is_tried_again(site: Site, tmp_path
     await site.setup("acme")
     async with site.database() as database:
         expected = ExpectedTenants(database, files.migrations())
-        await expected.prepare(1)
+        await expected.prepare(LATEST)
         await site.execute(
-            "INSERT INTO bf_control.tenant_statement VALUES (2, 1, 'table', 'ALTER TABLE budgets ADD COLUMN n text')"
+            "INSERT INTO bf_control.tenant_statement SELECT max(version) + 1, 1, 'table', "
+            "'ALTER TABLE budgets ADD COLUMN n text' FROM bf_control.tenant_statement"
         )
         with pytest.raises(Transient):
             async with database.transaction() as conn:
                 await service.upgrade_tenant(conn, expected, "acme")
-    assert await site.rows(VERSIONS) == [("acme", "active", 1)]
+    assert await site.rows(VERSIONS) == [("acme", "active", LATEST)]

@@ -1,11 +1,15 @@
 """Settings and tenants for tests."""
 
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
+from app.schema import files, script
 from app.settings import Settings
 from tests.support import pooling
+
+# The version of a tenant that is made now.
+LATEST: Final = script.latest(files.migrations())["tenant"]
 
 
 def settings_for(dsn: str, **others: Any) -> Settings:

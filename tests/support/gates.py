@@ -2,6 +2,7 @@
 
 import asyncpg
 
+from tests.support.data import LATEST
 from tests.support.polling import until
 
 # Advisory locks of two keys: this one is the tests'.
@@ -26,7 +27,8 @@ BEGIN
 END $do$$gate$, $2::text, $3::integer, $1::integer))
 """
 _NEXT_VERSION = """
-INSERT INTO bf_control.tenant_statement VALUES (2, 1, 'table', 'ALTER TABLE budgets ADD COLUMN extra text')
+INSERT INTO bf_control.tenant_statement
+SELECT max(s.version) + 1, 1, 'table', 'ALTER TABLE budgets ADD COLUMN extra text' FROM bf_control.tenant_statement s
 """
 _WAITING = """
 SELECT count(*) FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = $1::integer::oid AND NOT l.granted
@@ -50,13 +52,13 @@ async def install(conn: asyncpg.Connection, points: dict[str, int]) -> None:
 
 
 async def next_version(conn: asyncpg.Connection, points: dict[str, int]) -> None:
-    """A tenant migration 2, as the release after this one leaves it for the upgrades of this one.
+    """The next tenant migration, as the release after this one leaves it for the upgrades of this one.
 
     Tenant `name` waits in it, at a gate with the number that `points` has for it. Once per database.
     """
     await conn.execute(_NEXT_VERSION)
     for name, point in points.items():
-        await conn.execute(_GATE, point, name, _CLASS, 2)
+        await conn.execute(_GATE, point, name, _CLASS, LATEST + 1)
 
 
 async def shut(conn: asyncpg.Connection, points: dict[str, int]) -> None:

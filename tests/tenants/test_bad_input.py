@@ -196,7 +196,7 @@ _WRONG: list[tuple[dict[str, Any], str]] = [
     ({**_GOOD, "config": {"budget_features": {"a": "\0"}}}, "/config/budget_features/a"),
     ({**_GOOD, "config": {"tenant_name": "x"}}, "/config/tenant_name"),
     ({**_GOOD, "config": {"external_systems": {"sap": {"password": "x"}}}}, "/config/external_systems"),
-    ({**_GOOD, "integrations": {"auth_rbac": {"api_key": "x"}}}, "/integrations"),
+    ({**_GOOD, "integrations": {"auth_rbac": {"api_key": "x"}}}, "/integrations/auth_rbac/api_key"),
     ({**_GOOD, "integrations": {"teleport": {}}}, "/integrations/teleport"),
 ]
 

@@ -143,3 +143,19 @@ async def test_a_viewer_and_a_key_of_one_tenant_may_not(idle_api: Api) -> None:
     for key in (await idle_api.key(Role.VIEWER), await idle_api.key(Role.ADMIN, tenant_id="acme_corp")):
         answer = await _post(idle_api, _body("acme_corp"), Authorization=f"Bearer {key}")
         problem(answer, 403, "forbidden")
+
+
+async def test_integrations_are_judged_item_by_item_and_no_secret_comes_back(idle_api: Api) -> None:
+    """This service has no key to encrypt secrets with."""
+    planted = "planted-5f2d"
+    answer = await idle_api.client.post("/v1/tenants/batch", json={"tenants": [
+        {"tenant_id": "fine", "tenant_name": "F", "integrations": {"audit_compliance": {"level": "detailed"}}},
+        {"tenant_id": "inside", "tenant_name": "I", "integrations": {"auth_rbac": {"endpoint": "https://10.0.0.1"}}},
+        {"tenant_id": "secret", "tenant_name": "S", "integrations": {"auth_rbac": {"credentials": {"token": planted}}}},
+    ]})  # fmt: skip
+    assert answer.status_code == 200
+    fine, inside, secret = answer.json()["items"]
+    assert (fine["status"], inside["status"], secret["status"]) == (202, 422, 409)
+    assert inside["problem"]["errors"][0]["pointer"] == "/tenants/1/integrations/auth_rbac/endpoint"
+    assert secret["problem"]["code"] == "secret_keys_missing"
+    assert planted not in answer.text

@@ -112,11 +112,14 @@ async def test_the_state_the_flag_and_the_grant_go_together(idle_api: Api, conn:
 async def test_the_expected_catalogue_knows_the_state(
     conn: asyncpg.Connection, expected: ExpectedTenants, idle_api: Api
 ) -> None:
-    await expected.prepare(await conn.fetchval("SELECT schema_version FROM bf_control.tenant"))
+    version = await conn.fetchval("SELECT schema_version FROM bf_control.tenant")
+    await expected.prepare(version)
 
     async def difference() -> Any:
         async with idle_api.database.transaction() as reading:
-            return await expected.difference(reading, tenant_id="acme_corp", schema_name="bf_acme_corp", version=1)
+            return await expected.difference(
+                reading, tenant_id="acme_corp", schema_name="bf_acme_corp", version=version
+            )
 
     for transition in ("suspend", "delete", "restore", "resume"):
         await _moved(idle_api, transition)

@@ -7,7 +7,12 @@ from typing import Self
 import httpx
 
 from app.client import _config
+from app.client._async.catalog import Catalog
+from app.client._async.config import Config
+from app.client._async.features import TenantFeatures
 from app.client._async.health import Probes
+from app.client._async.integrations import Integrations
+from app.client._async.limits import TenantLimits
 from app.client._async.operations import Operations
 from app.client._async.schema import Schema
 from app.client._async.tenants import Tenants
@@ -48,6 +53,11 @@ class AsyncClient:
         self._transport = transport
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
+        self.features = TenantFeatures(transport)
+        self.catalog = Catalog(transport)
+        self.config = Config(transport)
+        self.integrations = Integrations(transport)
+        self.limits = TenantLimits(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 

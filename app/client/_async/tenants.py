@@ -1,39 +1,31 @@
 """client.tenants: provision, read, change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, Unpack, overload
+from uuid import UUID
 
 import httpx
 
 from app.client import _call
 from app.client._answer import read
-from app.client._async.operations import Operations, succeeded
+from app.client._async.many import ManyTenants, given
+from app.client._async.operations import succeeded
 from app.client._async.pages import Pages
-from app.client._async.transport import Transport
-from app.client._call import Call, Deadline, operation_path, tenant_path
+from app.client._call import Deadline, tenant_path
 from app.client.errors import PreconditionFailed
 from app.client.models import (
-    Batch,
+    Backup,
     FullTenant,
-    NewTenant,
     Operation,
-    OperationRef,
     Page,
-    Preview,
-    Target,
     Tenant,
     TenantChanges,
     TenantOptions,
     TenantOrder,
-    TenantQuery,
 )
 
 
-class Tenants:
-    def __init__(self, transport: Transport, operations: Operations) -> None:
-        self._transport = transport
-        self._operations = operations
-
+class Tenants(ManyTenants):
     @overload
     async def create(
         self,
@@ -73,54 +65,13 @@ class Tenants:
         Raises Conflict where there is one already, and as operations.wait() does.
         """
         until = self._transport.times.wait(wait)
-        body = {"tenant_id": tenant_id, "tenant_name": tenant_name, **_given(options)}
+        body = {"tenant_id": tenant_id, "tenant_name": tenant_name, **given(options)}
         call = _call.post("/v1/tenants", body, key=idempotency_key, validate_only=validate_only, wait=until)
         response = await self._transport.send(call)
         if until is None and response.status_code == httpx.codes.CREATED:
             # Made on the spot, by an operation that was born succeeded.
             return await self._operations.get(response.headers["Operation-Location"].rpartition("/")[2])
         return await self._provisioned(tenant_id, response, until)
-
-    async def batch(
-        self, tenants: Sequence[NewTenant], *, validate_only: bool = False, idempotency_key: str | None = None
-    ) -> Batch:
-        """Up to 500 at once: what became of each is in its item, and one that is refused is no error of the others."""
-        body = {"tenants": [_given(tenant) for tenant in tenants]}
-        call = _call.post("/v1/tenants/batch", body, key=idempotency_key, validate_only=validate_only)
-        return read(await self._transport.send(call), Batch)
-
-    async def preview_change(
-        self,
-        *,
-        subscription_tier: str | None = None,
-        features: Mapping[str, bool | None] | None = None,
-        **fitting: Unpack[TenantQuery],
-    ) -> Preview:
-        """What change_many() would do."""
-        call = _change_many(subscription_tier, features, fitting, validate_only=True, wait=None)
-        return read(await self._transport.send(call), Preview)
-
-    async def change_many(
-        self,
-        *,
-        subscription_tier: str | None = None,
-        features: Mapping[str, bool | None] | None = None,
-        wait: bool | float = True,
-        **fitting: Unpack[TenantQuery],
-    ) -> Operation:
-        """Changes all tenants that fit: the operation, succeeded, or with `wait=False` as it stands. Its result counts
-        those changed, unchanged and refused; targets() says which. A feature that is None is left to the tier again.
-
-        Raises as operations.wait() does.
-        """
-        until = self._transport.times.wait(wait)
-        call = _change_many(subscription_tier, features, fitting, validate_only=False, wait=until)
-        operation = await self._operations.ended(await self._transport.send(call), until)
-        return operation if until is None else succeeded(operation)
-
-    def targets(self, operation: OperationRef, *, status: str | None = None) -> Pages[Target]:
-        """What became of each tenant of change_many(), by id."""
-        return Pages(self._transport, f"{operation_path(operation)}/targets", Page[Target], {"status": status})
 
     @overload
     async def put(
@@ -153,7 +104,7 @@ class Tenants:
         Raises Conflict where another request made it.
         """
         until = self._transport.times.wait(wait)
-        body = {"tenant_name": tenant_name, **_given(options)}
+        body = {"tenant_name": tenant_name, **given(options)}
         call = _call.put(tenant_path(tenant_id), body, validate_only=validate_only, wait=until)
         return await self._provisioned(tenant_id, await self._transport.send(call), until)
 
@@ -248,21 +199,126 @@ class Tenants:
         call = _call.delete(tenant_path(tenant_id), query, if_match=if_match, validate_only=validate_only)
         return read(await self._transport.send(call), Tenant)
 
+    @overload
     async def restore(
         self,
         tenant_id: str,
         *,
+        wait: Literal[False],
+        backup_id: UUID | str | None = None,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Tenant | Operation: ...
+
+    @overload
+    async def restore(
+        self,
+        tenant_id: str,
+        *,
+        wait: Literal[True] | float = True,
+        backup_id: UUID | str | None = None,
         reason: str | None = None,
         validate_only: bool = False,
         idempotency_key: str | None = None,
-    ) -> Tenant:
-        """The tenant as it was before it was deleted. Raises Conflict unless it was."""
-        return await self._moved(tenant_id, "restore", reason, validate_only, idempotency_key)
+    ) -> Tenant: ...
+
+    async def restore(
+        self,
+        tenant_id: str,
+        *,
+        wait: bool | float = True,
+        backup_id: UUID | str | None = None,
+        reason: str | None = None,
+        validate_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Tenant | Operation:
+        """The tenant as it was before it was deleted; a purged one from its latest backup, or that of `backup_id`,
+        for which `wait=False` returns the operation.
+
+        Raises Conflict where its state forbids it, NotFound where there is no backup, and as operations.wait() does.
+        """
+        until = self._transport.times.wait(wait)
+        body = _reasoned(reason, {} if backup_id is None else {"backup_id": str(backup_id)})
+        path = f"{tenant_path(tenant_id)}/restore"
+        call = _call.post(path, body, key=idempotency_key, validate_only=validate_only, wait=until)
+        return await self._provisioned(tenant_id, await self._transport.send(call), until)
+
+    async def purge(
+        self,
+        tenant_id: str,
+        *,
+        waive_backup: bool = False,
+        reason: str | None = None,
+        wait: bool | float = True,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Drops a deleted tenant, after a backup: the operation, succeeded; with `wait=False` as it stands.
+
+        Raises Conflict unless it is deleted, Unavailable where no backup can be made, and as operations.wait() does.
+        """
+        body = _reasoned(reason, {"waive_backup": True} if waive_backup else {})
+        return await self._worked(tenant_id, "purge", body, wait=wait, key=idempotency_key)
+
+    @overload
+    async def backup(
+        self,
+        tenant_id: str,
+        *,
+        wait: Literal[False],
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation: ...
+
+    @overload
+    async def backup(
+        self,
+        tenant_id: str,
+        *,
+        wait: Literal[True] | float = True,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Backup: ...
+
+    async def backup(
+        self,
+        tenant_id: str,
+        *,
+        wait: bool | float = True,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Backup | Operation:
+        """A new backup, verified; with `wait=False` the operation that makes it. Raises as purge() does."""
+        until = self._transport.times.wait(wait)
+        path = f"{tenant_path(tenant_id)}/backups"
+        response = await self._transport.send(_call.post(path, _reasoned(reason), key=idempotency_key, wait=until))
+        if response.status_code != httpx.codes.ACCEPTED:
+            return read(response, Backup)
+        operation = await self._operations.ended(response, until)
+        if until is None:
+            return operation
+        succeeded(operation)
+        async for made in self.backups(tenant_id):
+            if made.id == operation.id:
+                return made
+        return operation
+
+    def backups(self, tenant_id: str, *, page_size: int | None = None, page_token: str | None = None) -> Pages[Backup]:
+        """The newest first; a purged tenant's too."""
+        query = {"page_size": page_size, "page_token": page_token}
+        return Pages(self._transport, f"{tenant_path(tenant_id)}/backups", Page[Backup], query)
+
+    async def _worked(
+        self, tenant_id: str, what: str, body: Mapping[str, Any], *, wait: bool | float, key: str | None
+    ) -> Operation:
+        until = self._transport.times.wait(wait)
+        call = _call.post(f"{tenant_path(tenant_id)}/{what}", body, key=key, wait=until)
+        operation = await self._operations.ended(await self._transport.send(call), until)
+        return operation if until is None else succeeded(operation)
 
     async def _moved(
         self, tenant_id: str, transition: str, reason: str | None, validate_only: bool, key: str | None
     ) -> Tenant:
-        body = {} if reason is None else {"reason": reason}
+        body = _reasoned(reason)
         path = f"{tenant_path(tenant_id)}/{transition}"
         return read(await self._transport.send(_call.post(path, body, key=key, validate_only=validate_only)), Tenant)
 
@@ -278,23 +334,8 @@ class Tenants:
         return await self.get(tenant_id)
 
 
-def _given(options: TenantOptions | NewTenant) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _change_many(
-    tier: str | None,
-    features: Mapping[str, bool | None] | None,
-    fitting: TenantQuery,
-    *,
-    validate_only: bool,
-    wait: Deadline | None,
-) -> Call:
-    body: dict[str, Any] = {} if tier is None else {"subscription_tier": tier}
-    if features is not None:
-        body["features"] = dict(features)
-    query = {name: "true" if value is True else value for name, value in fitting.items() if value is not False}
-    return _call.patch_all("/v1/tenants", query, body, validate_only=validate_only, wait=wait)
+def _reasoned(reason: str | None, others: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {**(others or {}), **({} if reason is None else {"reason": reason})}
 
 
 def _has(tenant: Tenant, changes: Mapping[str, object]) -> bool:

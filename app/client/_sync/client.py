@@ -8,7 +8,12 @@ import httpx
 
 from app.client import _config
 from app.client._config import Times
+from app.client._sync.catalog import Catalog
+from app.client._sync.config import Config
+from app.client._sync.features import TenantFeatures
 from app.client._sync.health import Probes
+from app.client._sync.integrations import Integrations
+from app.client._sync.limits import TenantLimits
 from app.client._sync.operations import Operations
 from app.client._sync.schema import Schema
 from app.client._sync.tenants import Tenants
@@ -48,6 +53,11 @@ class Client:
         self._transport = transport
         self.operations = Operations(transport)
         self.tenants = Tenants(transport, self.operations)
+        self.features = TenantFeatures(transport)
+        self.catalog = Catalog(transport)
+        self.config = Config(transport)
+        self.integrations = Integrations(transport)
+        self.limits = TenantLimits(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 
