@@ -65,6 +65,17 @@ class TenantChanges(TypedDict, total=False):
     billing_contact: str | None
 
 
+class TenantQuery(TypedDict, total=False):
+    """Which tenants; `all` goes without any other."""
+
+    state: str | None
+    tier: str | None
+    feature: str | None
+    schema_version: int | None
+    q: str | None
+    all: bool
+
+
 class IntegrationSettings(TypedDict, total=False):
     """What of these a capability has is the service's to say."""
 
@@ -152,6 +163,26 @@ class Batch(_Model):
     accepted: int
     refused: int
     items: tuple[BatchItem, ...]
+
+
+class Target(_Model):
+    """What became of one tenant of a change of many: `pending`, `changed`, `unchanged` or `refused`.
+
+    `before` and `after` are there in a preview.
+    """
+
+    tenant_id: str
+    status: str
+    problem: Problem | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+
+class Preview(_Model):
+    """How many tenants a change would touch, and the first of them."""
+
+    tenants: int
+    items: tuple[Target, ...]
 
 
 class Configuration(_Model):

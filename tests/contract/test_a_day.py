@@ -108,7 +108,7 @@ async def test_a_day_in_the_life_of_a_tenant(site: Site) -> None:
     raised = await site.client.patch(f"{_TENANT}/limits", json={"max_budgets": 3})
     assert raised.status_code == 200, raised.text
     assert (await site.budget("three")).code == 0
-    (used,) = [one for one in (await site.get("/usage")).json()["items"] if one["name"] == "max_budgets"]
+    (used,) = [one for one in (await site.get("/usage")).json()["usage"] if one["name"] == "max_budgets"]
     assert (used["used"], used["allowed"]) == (3, 3)
 
     # The guide's own UPDATE by psql: another tag, a version of its own, and back.
