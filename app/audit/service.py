@@ -1,5 +1,6 @@
 """Who did what: one row in the transaction of the change itself."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from app.audit import queries
@@ -28,5 +29,20 @@ async def record(
         target=target,
         outcome=outcome,
         before=before,
+        after=after,
+    )
+
+
+async def record_all(
+    conn: Connection, origin: Origin, *, action: str, outcome: Outcome, after: Mapping[str, dict[str, Any]]
+) -> None:
+    """The same of many, by target."""
+    await queries.insert_all(
+        conn,
+        actor=origin.actor,
+        source_address=origin.source_address,
+        request_id=origin.request_id,
+        action=action,
+        outcome=outcome,
         after=after,
     )

@@ -33,6 +33,12 @@ async def wrong_tier(conn: Connection, name: str, *, pointer: str = "/subscripti
     return [] if name in known else [FieldError(pointer=pointer, detail=unknown(name, known))]
 
 
+async def unknown_features(conn: Connection, names: list[str], *, pointer: str) -> list[FieldError]:
+    """Names that the catalogue does not have, of an object whose members they are."""
+    known = {feature.name for feature in await queries.features(conn)} if names else set()
+    return [FieldError(pointer=f"{pointer}/{name}", detail=unknown(name, known)) for name in names if name not in known]
+
+
 async def wrong_features(conn: Connection, names: list[str], *, pointer: str = "/features_enabled") -> list[FieldError]:
     """Names that the catalogue does not have, and those that require another one which is not among them."""
     if not names:

@@ -1,5 +1,7 @@
 """Rules of the features of tenants."""
 
+from collections.abc import Mapping
+
 from app.audit import service as audit
 from app.audit.model import Origin
 from app.catalog.nearest import unknown
@@ -58,6 +60,31 @@ async def reset(conn: Connection, tenant: Tenant, name: str, *, origin: Origin) 
     return await _set(conn, tenant, before, features, enabled=None, origin=origin)
 
 
+async def set_many(
+    conn: Connection, tenant: Tenant, wanted: Mapping[str, bool | None], *, origin: Origin
+) -> list[TenantFeature]:
+    """Overrides those that are True or False, and resets those that are None; `tenant` is locked. As they were.
+
+    What they require is the caller's to look at, once all is done: require_no_more_missing(). Raises
+    TenantStateForbids, and Invalid for names that neither the catalogue nor the tenant knows.
+    """
+    registry.require_changeable(tenant)
+    features = before = await queries.of_tenant(conn, tenant.tenant_id)
+    for name, enabled in wanted.items():
+        found = _find(features, name)
+        if found is None or not (found.known or enabled is None):
+            raise Invalid("The request is not valid; see errors.", errors=[_unknown(name, features)])
+        own = found.enabled if found.source == "tenant" else None
+        if own is not enabled:
+            features = await _store(conn, tenant, found, enabled=enabled, origin=origin)
+    return before
+
+
+def _unknown(name: str, features: list[TenantFeature]) -> FieldError:
+    known = [feature.name for feature in features if feature.known]
+    return FieldError(pointer=f"/features/{name}", detail=unknown(name, known))
+
+
 async def _set(
     conn: Connection,
     tenant: Tenant,
@@ -67,9 +94,16 @@ async def _set(
     enabled: bool | None,
     origin: Origin,
 ) -> list[TenantFeature]:
+    changed = await _store(conn, tenant, before, enabled=enabled, origin=origin)
+    require_no_more_missing(features, changed)
+    return changed
+
+
+async def _store(
+    conn: Connection, tenant: Tenant, before: TenantFeature, *, enabled: bool | None, origin: Origin
+) -> list[TenantFeature]:
     await queries.set_feature(conn, tenant.tenant_id, before.name, enabled=enabled, actor=origin.actor)
     changed = await queries.of_tenant(conn, tenant.tenant_id)
-    require_no_more_missing(features, changed)
     after = _find(changed, before.name)
     await audit.record(
         conn,

@@ -17,28 +17,13 @@ from app import errors
 from app.errors import AppError, FieldError
 from app.http.head import has_head
 from app.http.ids import request_id_of
+from app.http.statuses import status_of
 from app.log import logger
 
 _log = logger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
 # The patterns of ids, tiers and features.
 _WORD: Final = re.compile(r"\^\[a-z]\[a-z0-9_]\{([0-9]+),([0-9]+)}\$")
-
-STATUS: Final[Mapping[type[AppError], int]] = {
-    errors.BadRequest: 400,
-    errors.Unauthenticated: 401,
-    errors.Denied: 403,
-    errors.NotFound: 404,
-    errors.BodyTimeout: 408,
-    errors.Conflict: 409,
-    errors.PreconditionFailed: 412,
-    errors.TooLarge: 413,
-    errors.UnsupportedMediaType: 415,
-    errors.Invalid: 422,
-    errors.PreconditionRequired: 428,
-    errors.Unavailable: 503,
-    errors.Transient: 503,
-}
 
 
 class MalformedJson(errors.BadRequest):
@@ -48,11 +33,6 @@ class MalformedJson(errors.BadRequest):
 
 class ProblemResponse(JSONResponse):
     media_type = MEDIA_TYPE
-
-
-def status_of(error: AppError) -> int:
-    """The status of the nearest listed category; 500 for what no client can help."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 def problem(
@@ -79,21 +59,6 @@ def problem(
     if errors:
         body["errors"] = list(errors)
     return ProblemResponse(body, status_code=status, headers=dict(headers or {}))
-
-
-def document(error: AppError, *, place: str = "") -> dict[str, Any]:
-    """As a part of another answer, which has the request's id. `place` is where in the body the refused part is."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": error.title,
-        "status": status_of(error),
-        "detail": error.detail,
-        "code": error.code,
-        **error.extra,
-    }
-    if error.errors:
-        body["errors"] = [{"pointer": f"{place}{e.pointer}", "detail": e.detail} for e in error.errors]
-    return body
 
 
 def install(app: FastAPI) -> None:

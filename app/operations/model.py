@@ -31,6 +31,7 @@ class Kind(StrEnum):
     TENANT_BACKUP = "tenant.backup"
     TENANT_PURGE = "tenant.purge"
     TENANT_RESTORE = "tenant.restore"
+    TENANTS_CHANGE = "tenants.change"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """SQL of operations. Time is the database's clock."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -122,6 +123,23 @@ async def insert(
         _INSERT, operation_id, kind, tenant_id, parameters, actor, request_id, traceparent, retry_of
     )
     return operation_of(row)
+
+
+async def insert_all(
+    conn: Connection,
+    tenant_ids: Mapping[UUID, str],
+    kind: Kind,
+    *,
+    actor: str,
+    request_id: str | None,
+    traceparent: str | None,
+) -> None:
+    """An operation for each tenant, by their ids."""
+    rows: list[tuple[object, ...]] = [
+        (operation_id, kind, tenant_id, {}, actor, request_id, traceparent, None)
+        for operation_id, tenant_id in tenant_ids.items()
+    ]
+    await conn.executemany(_INSERT, rows)
 
 
 async def get(conn: Connection, operation_id: UUID) -> Operation | None:

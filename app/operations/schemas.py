@@ -81,7 +81,9 @@ class OperationOut(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: UUID
-    kind: str = Field(description="`tenant.provision`, `schema.upgrade`, `schema.downgrade`; later releases add more")
+    kind: str = Field(
+        description="`tenant.provision`, `tenants.change`, `schema.upgrade`, `schema.downgrade`; later ones add more"
+    )
     tenant_id: str | None
     status: Status
     created_at: datetime

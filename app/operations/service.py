@@ -1,7 +1,7 @@
 """Rules of operations: requested in the caller's transaction, finished by whoever holds the claim."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -104,6 +104,19 @@ async def request(
     if queued:
         await queue.enqueue(conn, operation_id)
     return operation
+
+
+async def request_all(conn: Connection, tenant_ids: Mapping[UUID, str], kind: Kind, *, origin: Origin) -> None:
+    """As request(), of an operation for each tenant, by the operations' ids."""
+    await queries.insert_all(
+        conn,
+        tenant_ids,
+        kind,
+        actor=origin.actor,
+        request_id=origin.request_id,
+        traceparent=origin.traceparent,
+    )
+    await queue.enqueue_all(conn, list(tenant_ids))
 
 
 def operation_id(text: str) -> UUID:

@@ -1,5 +1,6 @@
 """SQL of the tenant registry."""
 
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -41,6 +42,8 @@ RETURNING tenant_id
 _GET_REQUEST = """
 SELECT state, request, last_operation_id FROM bf_control.tenant WHERE tenant_id = $1
 """
+_COUNT_LISTED = "SELECT count(*) FROM bf_control.tenant WHERE state <> 'deleted'"
+_TAKEN = "SELECT tenant_id FROM bf_control.tenant WHERE tenant_id = ANY ($1::text[])"
 _RETRY = """
 UPDATE bf_control.tenant SET state = 'provisioning', error = NULL, last_operation_id = $2, updated_at = now()
  WHERE tenant_id = $1 AND state = 'failed' RETURNING tenant_id
@@ -165,6 +168,26 @@ async def register(conn: Connection, request: TenantRequest, operation_id: UUID)
         operation_id,
     )
     return row is not None
+
+
+async def register_all(conn: Connection, requests: Mapping[UUID, TenantRequest]) -> bool:
+    """As register() of each, by the ids of their operations; False where one of the tenants is there already."""
+    rows = [
+        (r.tenant_id, r.tenant_name, r.subscription_tier, r.created_by, r.document, r.config, operation_id)
+        for operation_id, r in requests.items()
+    ]
+    return len(await conn.fetchmany(_REGISTER, rows)) == len(rows)
+
+
+async def taken(conn: Connection, tenant_ids: Collection[str]) -> set[str]:
+    """Those that there is a tenant with."""
+    return {row["tenant_id"] for row in await conn.fetch(_TAKEN, tenant_ids)}
+
+
+async def count_listed(conn: Connection) -> int:
+    """Tenants that are not deleted."""
+    count: int = await conn.fetchval(_COUNT_LISTED)
+    return count
 
 
 async def get_request(conn: Connection, tenant_id: TenantId) -> tuple[State, dict[str, Any], UUID | None] | None:

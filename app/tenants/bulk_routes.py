@@ -1,24 +1,41 @@
-"""POST /v1/tenants/batch"""
+"""POST /v1/tenants/batch, PATCH /v1/tenants, GET /v1/operations/{id}/targets"""
 
-from fastapi import APIRouter
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
+from app.catalog.schemas import FeatureName, TierName
 from app.db.pool import Connection
-from app.http import idempotency
-from app.http.auth import CurrentOperator
-from app.http.dependencies import Db, problems
+from app.errors import FieldError, Invalid
+from app.http import idempotency, pagination
+from app.http.auth import CurrentOperator, CurrentViewer
+from app.http.dependencies import Db, Tokens, problems
 from app.http.dry_run import ValidateOnly
 from app.http.idempotency import Answer, Key
+from app.http.openapi import ACCEPTED, merge_patch
+from app.http.pagination import PageSize, PageToken
+from app.http.prefer import WaitSeconds
 from app.integrations.routes import CurrentRules
-from app.operations.answer import origin_of
-from app.tenants import batch
+from app.operations import answer as operation_answer
+from app.operations import service as operations
+from app.operations.answer import CurrentWaiter, origin_of
+from app.operations.model import Operation
+from app.operations.schemas import OperationOut
+from app.registry.model import State
+from app.registry.service import TenantFilter
+from app.tenants import batch, bulk, bulk_queries
 from app.tenants.batch_schemas import BatchOut, TenantBatch
+from app.tenants.bulk_model import Status
+from app.tenants.bulk_schemas import PreviewOut, TargetOut, TargetPage, TenantsPatch
+from app.tenants.schemas import SearchedFor
 
-router = APIRouter(prefix="/v1/tenants", tags=["tenants"])
+router = APIRouter(tags=["tenants"])
 
 
 @router.post(
-    "/batch",
+    "/v1/tenants/batch",
     summary="Provision many tenants, each with its own outcome",
     response_model=BatchOut,
     responses=problems(400, 409, 413, 422),
@@ -46,3 +63,95 @@ async def create_tenants(
             return (await store(conn)).response()
     call = idempotency.call(caller=actor.id, route="POST /v1/tenants/batch", key=key, body=body)
     return (await call.once(db, store)).response()
+
+
+async def _filter(
+    state: Annotated[State | None, Query(description="Deleted tenants only if asked for")] = None,
+    tier: Annotated[TierName | None, Query()] = None,
+    feature: Annotated[FeatureName | None, Query(description="A feature that is enabled")] = None,
+    schema_version: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
+    q: Annotated[SearchedFor | None, Query(description="Part of id or name")] = None,
+    everyone: Annotated[bool, Query(alias="all", description="Without any filter, every tenant")] = False,
+) -> TenantFilter:
+    """Raises Invalid for no filter, unless all are asked for: one that was forgotten must not mean everybody."""
+    wanted = TenantFilter(state=state, tier=tier, feature=feature, schema_version=schema_version, contains=q)
+    if (wanted == TenantFilter()) is not everyone:
+        detail = "goes without filters" if everyone else "must be true, to change every tenant: there is no filter"
+        raise Invalid("The request is not valid; see errors.", errors=[FieldError(pointer="query/all", detail=detail)])
+    return wanted
+
+
+Fitting = Annotated[TenantFilter, Depends(_filter)]
+_DONE: Final[dict[str, Any]] = {
+    "model": PreviewOut | OperationOut,
+    "description": "Of a dry run, how many tenants it touches, and what would become of the first; or, done within the "
+    "preferred wait, the operation",
+}
+
+
+@router.patch(
+    "/v1/tenants",
+    status_code=202,
+    summary="Change tier, features and limits of all tenants that fit the filters",
+    response_model=OperationOut,
+    responses={200: _DONE, 202: ACCEPTED, **problems(400, 413, 422)},
+    openapi_extra=merge_patch("TenantsPatch"),
+)
+async def patch_tenants(
+    body: TenantsPatch,
+    fitting: Fitting,
+    db: Db,
+    waiter: CurrentWaiter,
+    actor: CurrentOperator,
+    wait: WaitSeconds,
+    validate_only: ValidateOnly = False,
+) -> JSONResponse:
+    """Who fits now is changed, one tenant at a time; look first with `validate_only`. The operation shows its progress
+    and can be cancelled between two tenants; `Location` lists what became of each. A tenant that refuses stops none.
+    """
+    origin, wanted = origin_of(actor), body.changes()
+
+    async def store(conn: Connection, operation_id: UUID) -> Answer:
+        await bulk.require_valid(conn, wanted)
+        operation = await bulk.request(conn, fitting, wanted, operation_id=operation_id, origin=origin)
+        return operation_answer.accepted(operation, location=f"/v1/operations/{operation_id}/targets")
+
+    if validate_only:
+        async with db.transaction(keep=False) as conn:
+            await bulk.require_valid(conn, wanted)
+            tenants, tried = await bulk.preview(conn, fitting, wanted, origin=origin)
+        return JSONResponse(PreviewOut.of(tenants, tried).model_dump(mode="json"))
+
+    async def finished(_: Connection, operation: Operation) -> Answer:
+        return Answer(status=200, body=OperationOut.of(operation).model_dump(mode="json"))
+
+    call = idempotency.without_key()
+    answer = await operation_answer.start(db, waiter, call, wait=wait, request=store, finished=finished)
+    return answer.response()
+
+
+@router.get(
+    "/v1/operations/{operation_id}/targets",
+    summary="What became of each tenant of a change of many",
+    response_model=TargetPage,
+    responses=problems(400, 404, 422),
+)
+async def list_targets(
+    operation_id: str,
+    db: Db,
+    tokens: Tokens,
+    _: CurrentViewer,
+    page_size: PageSize = None,
+    page_token: PageToken = None,
+    status: Annotated[Status | None, Query()] = None,
+) -> JSONResponse:
+    """By tenant id. None for an operation of another kind."""
+    found = operations.operation_id(operation_id)
+    query, size = {"list": "targets", "operation": str(found), "status": status}, pagination.page_size(page_size)
+    after = tokens.read(page_token, query)
+    async with db.connection() as conn:
+        await operations.require(conn, found)
+        last = "" if after is None else after[1]
+        targets = await bulk_queries.page(conn, found, status=status, after=last, limit=size + 1)
+    following = (targets[size - 1].tenant_id,) * 2 if len(targets) > size else None
+    return pagination.answer([TargetOut.of(target) for target in targets[:size]], tokens.issue(query, following))

@@ -101,7 +101,8 @@ async def restore(
     tenant = await registry.restored(
         conn, TenantId(subject.tenant_id), reason=operation.parameters.get("reason"), actor=operation.actor
     )
-    with steps.step("recount"):  # the rows came before the triggers that count them
+    with steps.step("count"):
+        # What is counted of a tenant's rows, rather than kept with them: no trigger was there when they came.
         await usage.recount(conn, tenant, origin=operation.origin)
     result = {"tenant_id": subject.tenant_id, "schema_version": version, "backup_id": str(backup.id)}
     await operations.succeed(conn, claim, result=result, steps=steps)

@@ -31,6 +31,7 @@ from app.tenants import changes, service, whole
 from app.tenants.schemas import (
     NewTenantId,
     OrderBy,
+    SearchedFor,
     TenantFull,
     TenantIn,
     TenantOut,
@@ -123,9 +124,7 @@ async def list_tenants(
     tier: Annotated[TierName | None, Query()] = None,
     feature: Annotated[FeatureName | None, Query(description="A feature that is enabled")] = None,
     schema_version: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
-    q: Annotated[
-        str | None, Query(min_length=3, max_length=255, pattern=r"^[^\x00-\x1f]+$", description="Part of id or name")
-    ] = None,
+    q: Annotated[SearchedFor | None, Query(description="Part of id or name")] = None,
     order_by: Annotated[OrderBy, Query()] = "id",
 ) -> JSONResponse:
     """One page, in the order asked for. `next_page_token` is absent on the last one."""

@@ -27,6 +27,7 @@ def _tenant_id(value: str) -> str:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
+SearchedFor = Annotated[str, StringConstraints(min_length=3, max_length=255, pattern=r"^[^\x00-\x1f]+$")]
 NewTenantId = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z][a-z0-9_]{1,35}$"),

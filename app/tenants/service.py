@@ -1,5 +1,6 @@
 """Provisioning: a request that is stored with its job, and one transaction that does all of it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID
 
@@ -48,18 +49,16 @@ async def request_provisioning(
     origin: Origin,
     retry_of: UUID | None = None,
     by_hand: bool = False,
-    queued: bool = True,
 ) -> Operation:
     """Stores tenant, operation, job and audit row, in the caller's transaction.
 
     A tenant left failed is repaired by the same request again. `by_hand`: the caller does the work itself,
-    so no job is queued, and a repair need only repeat the failed request's id and name. Not `queued`: the caller
-    queues the job. Raises TenantExists,
+    so no job is queued, and a repair need only repeat the failed request's id and name. Raises TenantExists,
     TenantBeingProvisioned, TenantFailedOtherwise, Invalid, SchemaNotInstalled before the first upgrade, and
     SchemaBusy until a downgrade has ended.
     """
     await schema.require_accepting(conn)
-    await _check_values(conn, request)
+    await check(conn, request)
     operation = await operations.request(
         conn,
         operation_id,
@@ -67,7 +66,7 @@ async def request_provisioning(
         origin=origin,
         tenant_id=request.tenant_id,
         retry_of=retry_of,
-        queued=queued and not by_hand,
+        queued=not by_hand,
     )
     if not await registry.register(conn, request, operation_id):
         await _take_up_again(conn, request, operation_id, exact=not by_hand)
@@ -75,6 +74,35 @@ async def request_provisioning(
         await integrations.keep_secret(conn, request.tenant_id, secret, actor=origin.actor)
     await _accepted(conn, request.tenant_id, request.tenant_name, request.subscription_tier, origin)
     return operation
+
+
+class _TakenMeanwhile(Exception):
+    """Ends the savepoint of many."""
+
+
+async def request_all_new(conn: Connection, requests: Mapping[UUID, TenantRequest], *, origin: Origin) -> bool:
+    """As request_provisioning() of each, by the ids of their operations, but together, with a handful of round trips.
+
+    They are valid, and in the order of their ids. False, and nothing is stored, where there is one of them already.
+    """
+    try:
+        async with conn.transaction():
+            tenant_ids = {operation_id: str(request.tenant_id) for operation_id, request in requests.items()}
+            await operations.request_all(conn, tenant_ids, Kind.TENANT_PROVISION, origin=origin)
+            await _register_all(conn, requests)
+            after = {
+                f"tenant/{r.tenant_id}": {"tenant_name": r.tenant_name, "subscription_tier": r.subscription_tier}
+                for r in requests.values()
+            }
+            await audit.record_all(conn, origin, action="tenant.create", outcome="accepted", after=after)
+    except _TakenMeanwhile:
+        return False
+    return True
+
+
+async def _register_all(conn: Connection, requests: Mapping[UUID, TenantRequest]) -> None:
+    if not await registry.register_all(conn, requests):
+        raise _TakenMeanwhile
 
 
 async def _accepted(conn: Connection, tenant_id: TenantId, tenant_name: str, tier: str, origin: Origin) -> None:
@@ -88,8 +116,8 @@ async def _accepted(conn: Connection, tenant_id: TenantId, tenant_name: str, tie
     )
 
 
-async def _check_values(conn: Connection, request: TenantRequest) -> None:
-    """What only the database knows, before it is too late for a 422."""
+async def check(conn: Connection, request: TenantRequest) -> None:
+    """What only the database knows, before it is too late for a 422. Raises Invalid."""
     errors = await catalog.wrong_tier(conn, request.subscription_tier)
     errors += await catalog.wrong_features(conn, request.document.get("features_enabled", []))
     errors += await limits.wrong_values(conn, request.document.get("limits", {}), at="/limits")

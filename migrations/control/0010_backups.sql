@@ -140,8 +140,9 @@ END
 $function$;
 
 -- tenant_records() of a tenant whose schema is back, written back under the registry row that restores it. It is
--- again what it was before it was deleted. Older entries of the history come first; versions of documents go on
--- from where they were, so that no entity tag of before is valid again.
+-- again what it was before it was deleted. Triggers make of a new row of tenant_config what they make of a new
+-- tenant's: what it had is put in their place, its history too, which goes on with the restore. Versions of documents
+-- go on from where they were, so that no entity tag of before is valid again.
 CREATE FUNCTION bf_control.restore_tenant_records(wanted text, records jsonb, version integer, operation uuid)
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -149,12 +150,14 @@ AS $function$
 DECLARE
     shared_schema text := bf_control.setting_of('shared_schema');
     app_role text := bf_control.setting_of('app_role');
+    config jsonb := records -> 'tenant_config' || '{"is_active": false}';
+    history jsonb := records #> '{tables,tenant_config_history}';
     before bf_control.tenant := jsonb_populate_record(NULL::bf_control.tenant, records -> 'tenant');
     reached text := coalesce(before.deleted_from, before.state);
     part name;
 BEGIN
     UPDATE bf_control.tenant t
-       SET state = reached, schema_version = restore_tenant_records.version, generation = before.generation,
+       SET state = 'suspended', schema_version = restore_tenant_records.version, generation = before.generation,
            tenant_name = before.tenant_name, subscription_tier = before.subscription_tier,
            billing_contact = before.billing_contact, features = before.features, created_by = before.created_by,
            created_at = before.created_at, request = before.request, initial_config = before.initial_config,
@@ -164,17 +167,22 @@ BEGIN
         RAISE EXCEPTION 'tenant % is not being restored by this operation', quote_nullable(wanted)
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    PERFORM bf_control.insert_records('bf_control.tenant_config_history', records #> '{tables,tenant_config_history}');
-    PERFORM bf_control.insert_records(
-        format('%I.tenant_config', shared_schema)::regclass,
-        jsonb_build_array(records -> 'tenant_config' || jsonb_build_object('is_active', reached = 'active')));
+    PERFORM bf_control.insert_records(format('%I.tenant_config', shared_schema)::regclass, jsonb_build_array(config)),
+            bf_control.change_config(wanted, config);
     FOR part IN SELECT t.table_name FROM bf_control.tables_of_tenants() t
-                 WHERE t.is_part AND t.table_name NOT IN ('tenant_config_history', 'tenant_document')
-                   AND records -> 'tables' ? t.table_name::text
+                 WHERE t.is_part AND t.table_name <> 'tenant_document' AND records -> 'tables' ? t.table_name::text
     LOOP
         EXECUTE format('DELETE FROM bf_control.%I WHERE tenant_id = $1', part) USING wanted;
         PERFORM bf_control.insert_records(format('bf_control.%I', part)::regclass, records -> 'tables' -> part::text);
     END LOOP;
+    UPDATE bf_control.tenant_config_history h
+       SET version = r.version, reason = r.reason, restored_version = r.restored_version
+      FROM (SELECT i.id, row_number() OVER (ORDER BY i.id) AS place
+              FROM bf_control.tenant_config_history i WHERE i.tenant_id = wanted) AS o
+      JOIN (SELECT e.place, (e.entry ->> 'version')::bigint AS version, e.entry ->> 'reason' AS reason,
+                   (e.entry ->> 'restored_version')::bigint AS restored_version
+              FROM jsonb_array_elements(history) WITH ORDINALITY AS e(entry, place)) AS r ON r.place = o.place
+     WHERE h.id = o.id;
     UPDATE bf_control.tenant_document d SET version = greatest(d.version, r.version) + 1
       FROM jsonb_to_recordset(records #> '{tables,tenant_document}') AS r(document text, version bigint)
      WHERE d.tenant_id = wanted AND d.document = r.document;
@@ -183,10 +191,11 @@ BEGIN
     EXECUTE format('UPDATE %I.budget_templates SET shared_with_tenants = shared_with_tenants || $1::varchar
                      WHERE $2 ? template_id AND $1 <> ALL (shared_with_tenants)', shared_schema)
       USING wanted, records -> 'shared_templates';
+    EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM %I', before.schema_name, app_role);
     IF reached = 'active' THEN
+        UPDATE bf_control.tenant t SET state = reached WHERE t.tenant_id = wanted;
+        EXECUTE format('UPDATE %I.tenant_config SET is_active = true WHERE tenant_id = $1', shared_schema) USING wanted;
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', before.schema_name, app_role);
-    ELSE
-        EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM %I', before.schema_name, app_role);
     END IF;
 END
 $function$;

@@ -12,13 +12,14 @@ from app.db.pool import Database
 from app.settings import Settings
 from tests.support import gates, oracle, rows
 from tests.support.api import Api, running_api
-from tests.support.data import LATEST, schemas, settings_for
+from tests.support.data import schemas, settings_for
 from tests.support.polling import ended, until
 from tests.support.problems import problem
 from tests.support.programs import pg_dump_that
 
 _PATH = "/v1/tenants/acme_corp"
 _WAIT = {"Prefer": "wait=30"}
+_COUNTERS = "SELECT used FROM bf_control.usage_counter WHERE tenant_id = 'acme_corp'"
 
 
 async def _ok(answer: Any, status: int = 200) -> dict[str, Any]:
@@ -49,14 +50,15 @@ async def test_a_backup_of_an_older_version_is_migrated_forward(
     await _ok(await api.client.delete(_PATH))
     operation = await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
     await gates.next_version(conn, {})
+    newest = await conn.fetchval("SELECT max(version) FROM bf_control.tenant_statement")
     restored = await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT))
-    assert restored["schema_version"] == LATEST + 1
+    assert restored["schema_version"] == newest
     assert await conn.fetchval("SELECT to_regclass('bf_acme_corp.budgets') IS NOT NULL")
     assert operation["status"] == "succeeded"
     # A newer one than the database is refused, and leaves nothing.
     await _ok(await api.client.delete(_PATH))
     await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
-    await conn.execute("DELETE FROM bf_control.tenant_statement WHERE version = $1", LATEST + 1)
+    await conn.execute("DELETE FROM bf_control.tenant_statement WHERE version = $1", newest)
     failed = await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT), 202)
     assert "upgrade it first" in failed["error"]["detail"]
     problem(await api.client.get(_PATH), 404)
@@ -90,6 +92,34 @@ async def test_a_purge_that_is_cancelled_while_it_dumps_leaves_everything(
     assert (tenant["state"], tenant["error"]["code"]) == ("deleted", "operation_cancelled")
     assert await rows.sums(database) == before
     assert (await _ok(await idle_api.client.get(f"{_PATH}/backups")))["items"] == []
+
+
+@pytest.mark.usefixtures("tenant")
+async def test_history_limits_and_counters_are_what_they_were(api: Api, conn: asyncpg.Connection) -> None:
+    """A limit of the tenant's own that its tier would have otherwise; versions that others may name."""
+    await _ok(await api.client.patch(_PATH, json={"subscription_tier": "premium"}))
+    limits = {"max_budget_lines": 100000, "max_budgets": 500}
+    await _ok(await api.client.patch(f"{_PATH}/limits", json=limits))
+    paths = ("limits", "features", "usage", "config")
+    before = {path: await _ok(await api.client.get(f"{_PATH}/{path}")) for path in paths}
+    history = (await _ok(await api.client.get(f"{_PATH}/config/history")))["items"]
+    await _ok(await api.client.delete(_PATH))
+    await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
+    await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT))
+    for path in paths:
+        after = await _ok(await api.client.get(f"{_PATH}/{path}"))
+        assert _timeless(after) == _timeless(before[path]), path
+    assert {row["used"] for row in await conn.fetch(_COUNTERS)} == {0, 1, 20}
+    kept = (await _ok(await api.client.get(f"{_PATH}/config/history")))["items"]
+    assert [entry for entry in kept if entry in history] == history
+    assert [entry["version"] for entry in kept] == list(range(len(kept), 0, -1))
+
+
+def _timeless(value: Any) -> Any:
+    """Without when it was: an answer is of another moment."""
+    if isinstance(value, dict):
+        return {name: _timeless(held) for name, held in value.items() if not name.endswith("_at")}
+    return [_timeless(held) for held in value] if isinstance(value, list) else value
 
 
 async def test_a_failed_tenant_is_purged_without_a_backup(api: Api, conn: asyncpg.Connection) -> None:

@@ -30,6 +30,8 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/v1/tenants"): Role.VIEWER,
     ("POST", "/v1/tenants"): Role.OPERATOR,
     ("POST", "/v1/tenants/batch"): Role.OPERATOR,
+    ("PATCH", "/v1/tenants"): Role.OPERATOR,
+    ("GET", "/v1/operations/{operation_id}/targets"): Role.VIEWER,
     ("GET", "/v1/tenants/{tenant_id}"): Role.VIEWER,
     ("PUT", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
     ("PATCH", "/v1/tenants/{tenant_id}"): Role.OPERATOR,

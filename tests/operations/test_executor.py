@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.tenants import service as tenants
 from tests.support import oracle
 from tests.support.api import Api
-from tests.support.data import schemas
+from tests.support.data import LATEST, schemas
 from tests.support.polling import ended, until
 from tests.support.problems import problem
 
@@ -254,7 +254,7 @@ async def test_a_worker_that_was_taken_over_rolls_back_the_tenant_it_built(
     idle_api: Api, database: Database, expected: ExpectedTenants, conn: asyncpg.Connection
 ) -> None:
     operation_id = UUID((await idle_api.client.post("/v1/tenants", json=_BODY)).json()["id"])
-    await expected.prepare(1)
+    await expected.prepare(LATEST)
     stale, current = await _claim(database, operation_id), await _claim(database, operation_id)
     with pytest.raises(ClaimLost):
         async with database.transaction() as doing:

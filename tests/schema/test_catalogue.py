@@ -8,15 +8,16 @@ from app.schema import catalogue
 from app.schema.catalogue import Difference
 from app.schema.expected import ExpectedTenants
 from tests.schema.support import LONGEST
-
-LATEST = "SELECT max(version) FROM bf_control.tenant_statement"
+from tests.support.data import LATEST
 
 
 async def compare(
     admin: asyncpg.Connection, expected: ExpectedTenants, tenant_id: str = "acme_corp", schema: str | None = None
 ) -> Difference:
     async with admin.transaction():
-        return await expected.difference(admin, tenant_id=tenant_id, schema_name=schema or f"bf_{tenant_id}", version=1)
+        return await expected.difference(
+            admin, tenant_id=tenant_id, schema_name=schema or f"bf_{tenant_id}", version=LATEST
+        )
 
 
 @pytest.mark.parametrize("tenant_id", ["acme_corp", LONGEST])
@@ -205,5 +206,5 @@ async def test_building_what_is_expected_leaves_nothing_behind(
     everything = "SELECT (SELECT count(*) FROM pg_class), (SELECT array_agg(nspname ORDER BY 1) FROM pg_namespace)"
     before = tuple(await admin.fetchrow(everything))
     built_expected.forget()
-    await built_expected.prepare(await admin.fetchval(LATEST))
+    await built_expected.prepare(LATEST)
     assert tuple(await admin.fetchrow(everything)) == before

@@ -1,6 +1,5 @@
 """POST /v1/tenants/batch: many creations, each with its own outcome."""
 
-import asyncio
 import json
 import random
 from typing import Any
@@ -11,6 +10,7 @@ import httpx
 from app.apikeys.model import Role
 from tests.support.api import Api
 from tests.support.data import make_tenant, schemas
+from tests.support.polling import all_at_once, ended
 from tests.support.problems import problem
 from tests.support.tables import counts
 
@@ -24,14 +24,6 @@ def _body(*ids: str) -> dict[str, Any]:
 async def _post(api: Api, body: Any, *, dry: bool = False, **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return await api.client.post(_PATH, json=body, params={"validate_only": "true"} if dry else {}, headers=named)
-
-
-async def _ended(api: Api, item: dict[str, Any]) -> str:
-    answer = await api.client.get(item["operation"])
-    while answer.json()["status"] in {"queued", "running"}:
-        await asyncio.sleep(0.05)
-        answer = await api.client.get(item["operation"])
-    return str(answer.json()["status"])
 
 
 async def test_each_item_has_its_own_outcome(api: Api, conn: asyncpg.Connection) -> None:
@@ -68,7 +60,8 @@ async def test_each_item_has_its_own_outcome(api: Api, conn: asyncpg.Connection)
         9: {"/tenants/9"},
         10: {"/tenants/10/tenant_id"},
     }
-    assert [await _ended(api, items[0]), await _ended(api, items[2])] == ["succeeded", "succeeded"]
+    for item in (items[0], items[2]):
+        assert (await ended(api.client, item["operation"]))["status"] == "succeeded"
     assert {"bf_zeta", "bf_alpha"} <= await schemas(conn)
     assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant") == 3
 
@@ -139,7 +132,7 @@ async def test_batches_that_overlap_in_any_order_do_not_block_each_other(
     seed = random.randrange(2**32)  # noqa: S311 -- a test's
     generator = random.Random(seed)  # noqa: S311 -- a test's
     ids = [f"same_{n:02}" for n in range(40)]
-    answers = await asyncio.gather(*(_post(idle_api, _body(*generator.sample(ids, len(ids)))) for _ in range(6)))
+    answers = await all_at_once(lambda: _post(idle_api, _body(*generator.sample(ids, len(ids)))), 6)
     assert [answer.status_code for answer in answers] == [200] * 6, seed
     accepted = [item["tenant_id"] for answer in answers for item in answer.json()["items"] if item["status"] == 202]
     assert sorted(accepted) == ids, seed

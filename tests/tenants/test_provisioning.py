@@ -11,7 +11,7 @@ from app.schema.expected import ExpectedTenants
 from app.settings import Settings
 from tests.support import oracle
 from tests.support.api import Api, running_api
-from tests.support.data import schemas, settings_for
+from tests.support.data import LATEST, schemas, settings_for
 from tests.support.problems import problem
 
 _BODY = {"tenant_id": "acme_corp", "tenant_name": "ACME Corporation"}
@@ -31,9 +31,11 @@ async def test_the_catalogue_of_a_provisioned_tenant_is_the_expected_one(
     api: Api, database: Database, expected: ExpectedTenants
 ) -> None:
     await api.provision("global_inc")
-    await expected.prepare(1)
+    await expected.prepare(LATEST)
     async with database.transaction() as conn:
-        difference = await expected.difference(conn, tenant_id="global_inc", schema_name="bf_global_inc", version=1)
+        difference = await expected.difference(
+            conn, tenant_id="global_inc", schema_name="bf_global_inc", version=LATEST
+        )
     assert difference.ok, difference.summary()
 
 
