@@ -6,6 +6,7 @@
     config_read  GET of a tenant's configuration against a bare route that selects the same row
     limits       bulk and single INSERTs, and provisioning, against tables whose rows nobody counts
     ofrep        OFREP's 304 against a bare route behind the same middleware and authentication
+    lists        pages of tenants out of 100,000 against out of 1,000, with each filter and order
     process      seconds until `bf-admin serve` is ready; memory of api and worker
 
 Each has --help, --quick for a smoke run, and --json. Figures never decide on the exit status: that tells
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import config_read, idle, limits, ofrep, process, provision, throughput
+from bench import config_read, idle, limits, lists, ofrep, process, provision, throughput
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "provision": provision.main,
@@ -25,6 +26,7 @@ MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "config_read": config_read.main,
     "limits": limits.main,
     "ofrep": ofrep.main,
+    "lists": lists.main,
     "process": process.main,
 }
 

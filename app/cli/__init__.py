@@ -19,6 +19,7 @@ from app.cli import (
     secrets,
     serve,
     tenants,
+    transfer,
 )
 from app.cli.failure import Commands, Failure
 from app.db.embedded import EmbeddedError
@@ -36,6 +37,7 @@ cli = typer.Typer(
 serve.register(cli)
 schema.register(cli)
 tenants.register(cli)
+transfer.register(cli)
 limits.register(cli)
 doctor.register(cli)
 cli.add_typer(keys.cli, name="api-key", help="API keys: create, list, revoke.")

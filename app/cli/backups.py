@@ -8,8 +8,9 @@ import typer
 
 from app.cli import lifecycle
 from app.cli.failure import Failure
-from app.cli.lifecycle import Reason, TenantId, Yes, confirm, origin, prepare, reason_of, say
-from app.cli.output import Json, database, emit_json, run, settings, table
+from app.cli.installed import installed
+from app.cli.lifecycle import Reason, TenantId, Yes, confirm, origin, reason_of, say
+from app.cli.output import Json, emit_json, run, settings, table
 from app.db.pool import Connection
 from app.registry import service as registry
 from app.registry.model import Tenant, Transition
@@ -67,8 +68,7 @@ def backups(tenant_id: TenantId, as_json: Json = False) -> None:
 async def _every(loaded: Settings, tenant_id: str) -> list["Backup"]:
     from app.backups import service
 
-    async with database(loaded) as db:
-        await prepare(loaded, db)
+    async with installed(loaded) as db:
         found: list[Backup] = []
         after: tuple[str, str] | None = None
         while True:
@@ -174,8 +174,7 @@ async def _work(
     from app import worker
 
     operation_id = uuid4()
-    async with database(loaded) as db:
-        await prepare(loaded, db)
+    async with installed(loaded) as db:
         async with db.transaction() as conn:
             operation = await request(conn, operation_id)
         if operation is not None:

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ValidationError
 from app.catalog import queries, service
 from app.catalog.model import Feature, Tier
 from app.cli.failure import usage
-from app.cli.lifecycle import origin, prepare
-from app.cli.output import Json, database, emit_json, run, settings, table
+from app.cli.installed import installed
+from app.cli.lifecycle import origin
+from app.cli.output import Json, emit_json, run, settings, table
 from app.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True)
@@ -96,30 +97,22 @@ def _done(document: dict[str, Any], *, as_json: bool) -> None:
 
 
 async def _features(loaded: Settings) -> list[Feature]:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.connection() as conn:
-            return await queries.features(conn)
+    async with installed(loaded) as db, db.connection() as conn:
+        return await queries.features(conn)
 
 
 async def _tiers(loaded: Settings) -> list[Tier]:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.connection() as conn:
-            return await queries.tiers(conn)
+    async with installed(loaded) as db, db.connection() as conn:
+        return await queries.tiers(conn)
 
 
 async def _put_feature(loaded: Settings, wanted: Feature) -> None:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.transaction() as conn:
-            await queries.lock(conn, actor=origin().actor)
-            await service.put_feature(conn, wanted, await service.feature(conn, wanted.name), origin=origin())
+    async with installed(loaded) as db, db.transaction() as conn:
+        await queries.lock(conn, actor=origin().actor)
+        await service.put_feature(conn, wanted, await service.feature(conn, wanted.name), origin=origin())
 
 
 async def _put_tier(loaded: Settings, wanted: Tier) -> None:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.transaction() as conn:
-            await queries.lock(conn, actor=origin().actor)
-            await service.put_tier(conn, wanted, await service.tier(conn, wanted.name), origin=origin())
+    async with installed(loaded) as db, db.transaction() as conn:
+        await queries.lock(conn, actor=origin().actor)
+        await service.put_tier(conn, wanted, await service.tier(conn, wanted.name), origin=origin())

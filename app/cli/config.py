@@ -10,8 +10,9 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.failure import Failure, usage
-from app.cli.lifecycle import Reason, TenantId, origin, prepare
-from app.cli.output import Json, database, emit_json, run, settings, table
+from app.cli.installed import installed
+from app.cli.lifecycle import Reason, TenantId, origin
+from app.cli.output import Json, emit_json, run, settings, table
 from app.config import history, service
 from app.config.model import TenantSettings, Version
 from app.registry import service as registry
@@ -29,10 +30,8 @@ def get(tenant_id: TenantId, as_json: Json = False) -> None:
 
 
 async def _get(loaded: Settings, tenant_id: str) -> TenantSettings:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.connection() as conn:
-            return await service.require(conn, tenant_id)
+    async with installed(loaded) as db, db.connection() as conn:
+        return await service.require(conn, tenant_id)
 
 
 @cli.command("set")
@@ -91,14 +90,11 @@ def _patch(values: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _change(loaded: Settings, tenant_id: str, patch: dict[str, Any], *, keep: bool) -> TenantSettings:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.transaction(keep=keep) as conn:
-            tenant = await registry.require(conn, tenant_id, lock=True)
-            registry.require_changeable(tenant)
-            before = await service.require(conn, tenant_id)
-            after = await service.merge(conn, tenant, before, patch, origin=origin())
-    return after
+    async with installed(loaded) as db, db.transaction(keep=keep) as conn:
+        tenant = await registry.require(conn, tenant_id, lock=True)
+        registry.require_changeable(tenant)
+        before = await service.require(conn, tenant_id)
+        return await service.merge(conn, tenant, before, patch, origin=origin())
 
 
 def _show(found: TenantSettings, *, as_json: bool) -> None:
@@ -145,11 +141,9 @@ def versions(
 
 
 async def _versions(loaded: Settings, tenant_id: str, limit: int) -> list[Version]:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.connection() as conn:
-            tenant = await registry.require(conn, tenant_id)
-            found, _ = await history.page(conn, tenant, before=None, size=limit)
+    async with installed(loaded) as db, db.connection() as conn:
+        tenant = await registry.require(conn, tenant_id)
+        found, _ = await history.page(conn, tenant, before=None, size=limit)
     return found
 
 
@@ -177,9 +171,6 @@ def rollback(
 
 
 async def _rollback(loaded: Settings, tenant_id: str, version: int, reason: str | None, *, keep: bool) -> Version:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.transaction(keep=keep) as conn:
-            tenant = await registry.require(conn, tenant_id, lock=True)
-            newest = await history.rollback(conn, tenant, version, reason=reason, origin=origin())
-    return newest
+    async with installed(loaded) as db, db.transaction(keep=keep) as conn:
+        tenant = await registry.require(conn, tenant_id, lock=True)
+        return await history.rollback(conn, tenant, version, reason=reason, origin=origin())

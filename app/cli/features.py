@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli.lifecycle import origin, prepare
-from app.cli.output import Json, database, emit_json, run, settings, table
+from app.cli.installed import installed
+from app.cli.lifecycle import origin
+from app.cli.output import Json, emit_json, run, settings, table
 from app.features import queries, service
 from app.features.model import TenantFeature, missing
 from app.registry import service as registry
@@ -41,21 +42,17 @@ def reset(tenant_id: TenantId, name: Name, as_json: Json = False) -> None:
 
 
 async def _list(loaded: Settings, tenant_id: str) -> list[TenantFeature]:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.connection() as conn:
-            tenant = await registry.require(conn, tenant_id)
-            return await queries.of_tenant(conn, tenant.tenant_id)
+    async with installed(loaded) as db, db.connection() as conn:
+        tenant = await registry.require(conn, tenant_id)
+        return await queries.of_tenant(conn, tenant.tenant_id)
 
 
 async def _set(loaded: Settings, tenant_id: str, name: str, *, enabled: bool | None) -> list[TenantFeature]:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.transaction() as conn:
-            tenant = await registry.require(conn, tenant_id, lock=True)
-            if enabled is None:
-                return await service.reset(conn, tenant, name, origin=origin())
-            return await service.override(conn, tenant, name, enabled=enabled, origin=origin())
+    async with installed(loaded) as db, db.transaction() as conn:
+        tenant = await registry.require(conn, tenant_id, lock=True)
+        if enabled is None:
+            return await service.reset(conn, tenant, name, origin=origin())
+        return await service.override(conn, tenant, name, enabled=enabled, origin=origin())
 
 
 def _say(features: list[TenantFeature], *, as_json: bool, name: str | None = None) -> None:

@@ -1,8 +1,6 @@
 """bf-admin integrations list, get, set, delete, check"""
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,16 +10,13 @@ from pydantic import ValidationError
 
 from app.allow import Allow
 from app.cli.failure import Failure, usage
+from app.cli.installed import installed
 from app.cli.lifecycle import Yes, confirm, origin
-from app.cli.output import Json, database, emit_json, run, settings, table
-from app.db.pool import Database
+from app.cli.output import Json, emit_json, run, settings, table
 from app.errors import Invalid
 from app.integrations.endpoint import Policy
 from app.integrations.model import Capability, Integration
 from app.registry import service as registry
-from app.schema import files, startup
-from app.schema import queries as installation
-from app.schema.service import SchemaNotInstalled
 from app.settings import Settings
 
 # What needs longer to load (the schemas, httpx) is imported where it is used.
@@ -32,17 +27,6 @@ if TYPE_CHECKING:
 cli = typer.Typer(no_args_is_help=True)
 TenantId = Annotated[str, typer.Argument(metavar="TENANT")]
 Named = Annotated[str, typer.Argument(metavar="CAPABILITY", help=f"One of {', '.join(Capability)}.")]
-
-
-@asynccontextmanager
-async def opened(loaded: Settings) -> AsyncIterator[Database]:
-    """Raises SchemaNotInstalled rather than making anything in a database that is not ours."""
-    async with database(loaded) as db:
-        async with db.connection() as conn:
-            if not await installation.installed(conn):
-                raise SchemaNotInstalled("Install the schema first: bf-admin upgrade.")
-        await startup.prepare(db, files.migrations(), files.target(loaded))
-        yield db
 
 
 def _policy(loaded: Settings) -> Policy:
@@ -82,7 +66,7 @@ def list_integrations(tenant_id: TenantId, as_json: Json = False) -> None:
 async def _every(loaded: Settings, tenant_id: str) -> list[Integration]:
     from app.integrations import service
 
-    async with opened(loaded) as db, db.connection() as conn:
+    async with installed(loaded) as db, db.connection() as conn:
         return await service.every(conn, await registry.require(conn, tenant_id))
 
 
@@ -96,7 +80,7 @@ def get(tenant_id: TenantId, capability: Named, as_json: Json = False) -> None:
 async def _get(loaded: Settings, tenant_id: str, capability: str) -> Integration:
     from app.integrations import service
 
-    async with opened(loaded) as db, db.connection() as conn:
+    async with installed(loaded) as db, db.connection() as conn:
         return await service.require(conn, await registry.require(conn, tenant_id), capability)
 
 
@@ -180,7 +164,7 @@ async def _set(
 ) -> Integration:
     from app.integrations import service
 
-    async with opened(loaded) as db, db.transaction() as conn:
+    async with installed(loaded) as db, db.transaction() as conn:
         tenant = await registry.require(conn, tenant_id, lock=True)
         registry.require_changeable(tenant)
         before = await service.get(conn, tenant, capability)
@@ -225,7 +209,7 @@ def delete(tenant_id: TenantId, capability: Named, yes: Yes = False, as_json: Js
 async def _delete(loaded: Settings, tenant_id: str, capability: str) -> None:
     from app.integrations import service
 
-    async with opened(loaded) as db, db.transaction() as conn:
+    async with installed(loaded) as db, db.transaction() as conn:
         tenant = await registry.require(conn, tenant_id, lock=True)
         registry.require_changeable(tenant)
         await service.delete(conn, tenant, capability, origin=origin())
@@ -251,6 +235,6 @@ async def _check(loaded: Settings, tenant_id: str, capability: str) -> "Outcome"
     from app.integrations import service
     from app.integrations.check import Checker
 
-    async with opened(loaded) as db, db.connection() as conn:
+    async with installed(loaded) as db, db.connection() as conn:
         endpoint = service.endpoint_of(await service.require(conn, await registry.require(conn, tenant_id), capability))
     return await Checker(_policy(loaded)).check(endpoint)

@@ -9,11 +9,10 @@ import typer
 from app.apikeys import queries, service
 from app.apikeys.model import ApiKey, Role
 from app.apikeys.service import Keys, NewKey
+from app.cli.installed import installed
 from app.cli.output import Json, database, emit_json, run, settings, table
 from app.registry import service as registry
 from app.schema import files, startup
-from app.schema import queries as installation
-from app.schema.service import SchemaNotInstalled
 from app.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True)
@@ -80,13 +79,8 @@ def _cell(value: object) -> str:
 
 
 async def _every(loaded: Settings) -> list[ApiKey]:
-    async with database(loaded) as db:
-        async with db.connection() as conn:
-            if not await installation.installed(conn):
-                raise SchemaNotInstalled("Install the schema first: bf-admin upgrade.")
-        await startup.prepare(db, files.migrations(), files.target(loaded))
-        async with db.connection() as conn:
-            return await queries.every(conn)
+    async with installed(loaded) as db, db.connection() as conn:
+        return await queries.every(conn)
 
 
 def _document(key: ApiKey) -> dict[str, object]:

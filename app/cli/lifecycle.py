@@ -7,14 +7,11 @@ import typer
 
 from app.audit.model import Origin
 from app.cli.failure import Failure
-from app.cli.output import Json, database, emit_json, run, settings
+from app.cli.installed import installed
+from app.cli.output import Json, emit_json, run, settings
 from app.cli.tenants import user
-from app.db.pool import Database
 from app.registry import service as registry
 from app.registry.model import Tenant, Transition
-from app.schema import files, startup
-from app.schema import queries as installation
-from app.schema.service import SchemaNotInstalled
 from app.settings import Settings
 
 # What needs longer to load (the schemas, pgqueuer) is imported where it is used.
@@ -45,18 +42,8 @@ def show(tenant_id: TenantId, as_json: Json = False) -> None:
 
 
 async def _show(loaded: Settings, tenant_id: str) -> Tenant:
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.connection() as conn:
-            return await registry.require(conn, tenant_id)
-
-
-async def prepare(loaded: Settings, db: Database) -> None:
-    """Raises SchemaNotInstalled rather than making anything in a database that is not ours."""
-    async with db.connection() as conn:
-        if not await installation.installed(conn):
-            raise SchemaNotInstalled("Install the schema first: bf-admin upgrade.")
-    await startup.prepare(db, files.migrations(), files.target(loaded))
+    async with installed(loaded) as db, db.connection() as conn:
+        return await registry.require(conn, tenant_id)
 
 
 @cli.command("suspend")
@@ -95,13 +82,9 @@ def _moved(tenant_id: str, transition: Transition, reason: str | None, *, as_jso
 async def _move(loaded: Settings, tenant_id: str, transition: Transition, reason: str | None) -> Tenant:
     from app.tenants import lifecycle
 
-    async with database(loaded) as db:
-        await prepare(loaded, db)
-        async with db.transaction() as conn:
-            tenant = await registry.require(conn, tenant_id, lock=True)
-            return await lifecycle.move(
-                conn, tenant, transition, reason=reason, origin=origin(), grace=loaded.delete_grace
-            )
+    async with installed(loaded) as db, db.transaction() as conn:
+        tenant = await registry.require(conn, tenant_id, lock=True)
+        return await lifecycle.move(conn, tenant, transition, reason=reason, origin=origin(), grace=loaded.delete_grace)
 
 
 def say(tenant: Tenant, *, as_json: bool) -> None:

@@ -6,18 +6,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from app.audit.model import Origin
 from app.cli.failure import usage as wrong_usage
-from app.cli.output import Json, database, emit_json, run, settings, table
-from app.cli.tenants import user
-from app.db.pool import Database
+from app.cli.installed import installed
+from app.cli.lifecycle import origin
+from app.cli.output import Json, emit_json, run, settings, table
 from app.limits import model, queries, service
 from app.limits import usage as measuring
 from app.limits.model import Enforcement, Limit, TenantLimits
 from app.registry import service as registry
-from app.schema import files, startup
-from app.schema import queries as installation
-from app.schema.service import SchemaNotInstalled
 from app.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True)
@@ -30,18 +26,6 @@ def register(commands: typer.Typer) -> None:
     commands.command("usage")(show_usage)
 
 
-async def _prepare(loaded: Settings, db: Database) -> None:
-    """Raises SchemaNotInstalled rather than making anything in a database that is not ours."""
-    async with db.connection() as conn:
-        if not await installation.installed(conn):
-            raise SchemaNotInstalled("Install the schema first: bf-admin upgrade.")
-    await startup.prepare(db, files.migrations(), files.target(loaded))
-
-
-def _origin() -> Origin:
-    return Origin(actor=f"cli:{user()}")
-
-
 # of a tenant -----------------------------------------------------------------------------------------
 
 
@@ -52,10 +36,8 @@ def get(tenant_id: TenantId, as_json: Json = False) -> None:
 
 
 async def _get(loaded: Settings, tenant_id: str) -> TenantLimits:
-    async with database(loaded) as db:
-        await _prepare(loaded, db)
-        async with db.connection() as conn:
-            return await service.get(conn, await registry.require(conn, tenant_id))
+    async with installed(loaded) as db, db.connection() as conn:
+        return await service.get(conn, await registry.require(conn, tenant_id))
 
 
 @cli.command("set")
@@ -83,16 +65,14 @@ def _assignment(text: str) -> tuple[str, int | None]:
 async def _change(
     loaded: Settings, tenant_id: str, changes: dict[str, int | None]
 ) -> tuple[TenantLimits, Sequence[str]]:
-    async with database(loaded) as db:
-        await _prepare(loaded, db)
-        async with db.transaction() as conn:
-            wrong = service.wrong(await queries.catalogue(conn), changes)
-            if wrong:
-                raise wrong_usage({error.pointer.lstrip("/"): error.detail for error in wrong})
-            tenant = await registry.require(conn, tenant_id, lock=True)
-            before = await service.get(conn, tenant)
-            after = await service.change(conn, tenant, changes, before=before, origin=_origin())
-            return after, await service.exceeded(conn, tenant, after)
+    async with installed(loaded) as db, db.transaction() as conn:
+        wrong = service.wrong(await queries.catalogue(conn), changes)
+        if wrong:
+            raise wrong_usage({error.pointer.lstrip("/"): error.detail for error in wrong})
+        tenant = await registry.require(conn, tenant_id, lock=True)
+        before = await service.get(conn, tenant)
+        after = await service.change(conn, tenant, changes, before=before, origin=origin())
+        return after, await service.exceeded(conn, tenant, after)
 
 
 def _show(limits: TenantLimits, exceeded: Sequence[str], *, as_json: bool) -> None:
@@ -125,10 +105,8 @@ def recount(tenant_id: TenantId, as_json: Json = False) -> None:
 
 
 async def _recount(loaded: Settings, tenant_id: str) -> dict[str, tuple[int, int]]:
-    async with database(loaded) as db:
-        await _prepare(loaded, db)
-        async with db.transaction() as conn:
-            return await measuring.recount(conn, await registry.require(conn, tenant_id), origin=_origin())
+    async with installed(loaded) as db, db.transaction() as conn:
+        return await measuring.recount(conn, await registry.require(conn, tenant_id), origin=origin())
 
 
 def show_usage(tenant_id: TenantId, as_json: Json = False) -> None:
@@ -153,12 +131,10 @@ def show_usage(tenant_id: TenantId, as_json: Json = False) -> None:
 async def _usage(loaded: Settings, tenant_id: str) -> dict[str, Any]:
     from app.limits.schemas import TenantUsageOut
 
-    async with database(loaded) as db:
-        await _prepare(loaded, db)
-        async with db.transaction() as conn:
-            tenant = await registry.require(conn, tenant_id)
-            measured = await measuring.measure(conn, tenant)
-            events = await queries.events(conn, tenant_id, limit=_EVENTS)
+    async with installed(loaded) as db, db.transaction() as conn:
+        tenant = await registry.require(conn, tenant_id)
+        measured = await measuring.measure(conn, tenant)
+        events = await queries.events(conn, tenant_id, limit=_EVENTS)
     return TenantUsageOut.of(measured, events).model_dump(mode="json")
 
 
@@ -193,10 +169,8 @@ def _document(limit: Limit) -> dict[str, Any]:
 
 
 async def _catalogue(loaded: Settings) -> list[Limit]:
-    async with database(loaded) as db:
-        await _prepare(loaded, db)
-        async with db.connection() as conn:
-            return await queries.catalogue(conn)
+    async with installed(loaded) as db, db.connection() as conn:
+        return await queries.catalogue(conn)
 
 
 @cli.command("define")
@@ -234,21 +208,19 @@ async def _define(loaded: Settings, name: str, changes: dict[str, Any], tiers: d
 
     from app.limits.schemas import LimitFields, LimitIn
 
-    async with database(loaded) as db:
-        await _prepare(loaded, db)
-        async with db.transaction() as conn:
-            before = await service.find(conn, name, lock=True)
-            said = {} if before is None else {key: getattr(before, key) for key in LimitFields.model_fields}
-            merged = {**said.get("tiers", {}), **tiers}
-            said |= {**changes, "tiers": {tier: each for tier, each in merged.items() if each is not None}}
-            try:
-                limit = LimitIn.model_validate(said).limit(model.limit_name(name))
-            except ValidationError as error:
-                raise wrong_usage({".".join(map(str, e["loc"])): e["msg"] for e in error.errors()}) from None
-            except ValueError as error:
-                raise wrong_usage({name: str(error)}) from None
-            wrong = await service.wrong_definition(conn, limit)
-            if wrong:
-                raise wrong_usage({error.pointer.lstrip("/"): error.detail for error in wrong})
-            await service.define(conn, limit, before=before, origin=_origin())
+    async with installed(loaded) as db, db.transaction() as conn:
+        before = await service.find(conn, name, lock=True)
+        said = {} if before is None else {key: getattr(before, key) for key in LimitFields.model_fields}
+        merged = {**said.get("tiers", {}), **tiers}
+        said |= {**changes, "tiers": {tier: each for tier, each in merged.items() if each is not None}}
+        try:
+            limit = LimitIn.model_validate(said).limit(model.limit_name(name))
+        except ValidationError as error:
+            raise wrong_usage({".".join(map(str, e["loc"])): e["msg"] for e in error.errors()}) from None
+        except ValueError as error:
+            raise wrong_usage({name: str(error)}) from None
+        wrong = await service.wrong_definition(conn, limit)
+        if wrong:
+            raise wrong_usage({error.pointer.lstrip("/"): error.detail for error in wrong})
+        await service.define(conn, limit, before=before, origin=origin())
     return replace(limit)

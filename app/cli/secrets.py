@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from app.cli.integrations import opened
+from app.cli.installed import installed
 from app.cli.lifecycle import origin
 from app.cli.output import Json, emit_json, run, settings
 from app.settings import Settings
@@ -47,7 +47,7 @@ def rotate(as_json: Json = False) -> None:
 async def _rotate(loaded: Settings) -> "Rotated":
     from app.integrations import rotation
 
-    async with opened(loaded) as db:
+    async with installed(loaded) as db:
         with _progress() as show:
             return await rotation.rotate(db, loaded.keyring(), origin=origin(), progress=show)
 

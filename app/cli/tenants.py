@@ -3,13 +3,14 @@
 import getpass
 from collections.abc import Sequence
 from typing import Annotated, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import typer
 from pydantic import ValidationError
 
 from app.cli.failure import usage
 from app.cli.output import Json, database, emit_json, run, settings, table
+from app.db.pool import Database
 from app.errors import AppError
 from app.operations import queries as operations
 from app.registry import service as registry
@@ -18,6 +19,7 @@ from app.registry.service import TenantFilter
 from app.schema import files
 from app.schema import service as schema
 from app.schema.expected import ExpectedTenants
+from app.schema.script import Target
 from app.settings import Settings
 
 # What making and showing tenants needs (pgqueuer, the schemas) takes a third of a second to load: it is imported there.
@@ -64,6 +66,7 @@ def _option(location: Sequence[object]) -> str:
 
 
 def user() -> str:
+    """Whoever calls from this shell."""
     """Who runs the command."""
     try:
         return getpass.getuser()
@@ -73,25 +76,32 @@ def user() -> str:
 
 async def _create(loaded: Settings, request: TenantRequest) -> Tenant:
     """The same rows as over REST, in one transaction that needs no worker."""
-    from app.audit.model import Origin
-    from app.operations.service import Steps
-    from app.tenants import service
-
     async with database(loaded) as db:
         expected = ExpectedTenants(db, files.migrations())
         async with db.connection() as conn:
             await schema.require_settings(conn, files.target(loaded))
             version = await schema.require_installed(conn)
         await expected.prepare(version)
-        origin = Origin(actor=f"cli:{user()}")
-        async with db.transaction() as conn:
-            operation = await service.request_provisioning(
-                conn, request, operation_id=uuid4(), origin=origin, by_hand=True
-            )
-            claim = await operations.claim(conn, operation.id)
-            if claim is None:
-                raise AppError("The operation that was just stored is not there.")
-            return await service.provision(conn, claim, expected, files.target(loaded), steps=Steps())
+        return await create_one(db, expected, files.target(loaded), request, operation_id=uuid4())
+
+
+async def create_one(
+    db: Database, expected: ExpectedTenants, target: Target, request: TenantRequest, *, operation_id: UUID
+) -> Tenant:
+    """In one transaction. Needs expected.prepare()."""
+    from app.audit.model import Origin
+    from app.operations.service import Steps
+    from app.tenants import service
+
+    origin = Origin(actor=f"cli:{user()}")
+    async with db.transaction() as conn:
+        operation = await service.request_provisioning(
+            conn, request, operation_id=operation_id, origin=origin, by_hand=True
+        )
+        claim = await operations.claim(conn, operation.id)
+        if claim is None:
+            raise AppError("The operation that was just stored is not there.")
+        return await service.provision(conn, claim, expected, target, steps=Steps())
 
 
 def list_tenants(as_json: Json = False) -> None:

@@ -106,6 +106,15 @@ def delete(
     return Call(method="DELETE", path=path, params=params, headers={} if if_match is None else {"If-Match": if_match})
 
 
+def patch_all(
+    path: str, query: Mapping[str, object], body: Mapping[str, Any], *, validate_only: bool, wait: Deadline | None
+) -> Call:
+    """Of all that fit the query."""
+    call = _change("PATCH", path, body, headers={"Content-Type": MERGE_PATCH}, validate_only=validate_only, wait=wait)
+    asked = {name: str(value) for name, value in query.items() if value is not None}
+    return replace(call, params={**call.params, **asked})
+
+
 def _change(
     method: str,
     path: str,

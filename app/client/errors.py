@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from app.client.models import FieldError, Operation, Problem
+from app.client._model import FieldError
+from app.client.models import Operation, Problem
 
 
 class ClientError(Exception):

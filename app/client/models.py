@@ -6,7 +6,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, Required, TypeAlias, TypedDict, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from app.client._model import FieldError, Model
+from app.client.settings import Feature
 
 T = TypeVar("T")
 
@@ -65,28 +68,18 @@ class TenantChanges(TypedDict, total=False):
     billing_contact: str | None
 
 
-class IntegrationSettings(TypedDict, total=False):
-    """What of these a capability has is the service's to say."""
+class TenantQuery(TypedDict, total=False):
+    """Which tenants; `all` goes without any other."""
 
-    enabled: bool
-    endpoint: str | None
-    realm: str | None
-    level: str | None
-    models: Sequence[str] | None
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow")
+    state: str | None
+    tier: str | None
+    feature: str | None
+    schema_version: int | None
+    q: str | None
+    all: bool
 
 
-class FieldError(_Model):
-    """`pointer` is a JSON pointer into the body, or `query/NAME`, `header/NAME`."""
-
-    pointer: str
-    detail: str
-
-
-class Problem(_Model):
+class Problem(Model):
     """RFC 9457, with a stable code."""
 
     type: str = "about:blank"
@@ -99,20 +92,20 @@ class Problem(_Model):
     errors: tuple[FieldError, ...] | None = None
 
 
-class Check(_Model):
+class Check(Model):
     status: str
     observed: Any = None
     reason: str | None = None
 
 
-class Health(_Model):
+class Health(Model):
     """`status` is `pass`, `warn` or `fail`."""
 
     status: str
     checks: dict[str, Check]
 
 
-class Tenant(_Model):
+class Tenant(Model):
     """`etag` is what `if_match` takes; None where the answer had none, as in a list."""
 
     tenant_id: str
@@ -136,7 +129,7 @@ class Tenant(_Model):
     etag: str | None = Field(None, exclude=True)
 
 
-class BatchItem(_Model):
+class BatchItem(Model):
     """`status` is what this tenant alone would have been answered with; `operation` the path of what makes it."""
 
     index: int
@@ -146,7 +139,7 @@ class BatchItem(_Model):
     problem: Problem | None = None
 
 
-class Batch(_Model):
+class Batch(Model):
     """The items are in the order of the request."""
 
     accepted: int
@@ -154,103 +147,24 @@ class Batch(_Model):
     items: tuple[BatchItem, ...]
 
 
-class Configuration(_Model):
-    """`etag` is what `if_match` takes."""
+class Target(Model):
+    """What became of one tenant of a change of many: `pending`, `changed`, `unchanged` or `refused`.
 
-    budget_features: dict[str, Any]
-    forecast_features: dict[str, Any]
-    analytics_features: dict[str, Any]
-    external_systems: dict[str, Any]
-    fiscal_year_start: str
-    default_currency: str
-    time_zone: str
-    department_hierarchy: dict[str, Any]
-    cost_centers: list[Any]
-    approval_workflows: dict[str, Any]
-    data_retention_days: int
-    encryption_enabled: bool
-    audit_level: str
-    etag: str | None = Field(None, exclude=True)
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """What replace() takes."""
-        return self.model_dump(mode="json")
-
-
-class Difference(_Model):
-    """`before` or `after` is not among `model_fields_set` where there was or is no such value."""
-
-    pointer: str
-    before: Any = None
-    after: Any = None
-
-
-class ConfigVersion(_Model):
-    """`source` is `api` or `sql`; `restored_version` is what a rollback went back to."""
-
-    version: int
-    changed_at: datetime
-    by: str
-    database_user: str
-    source: str
-    documents: tuple[str, ...]
-    reason: str | None
-    restored_version: int | None
-    difference: tuple[Difference, ...]
-
-
-class Feature(_Model):
-    """`source` is `default`, `tier` or `tenant`. Of what it `requires`, `missing` is not enabled, though it is.
-
-    Not `known`: plain SQL put it there, and the catalogue does not have it.
+    `before` and `after` are there in a preview.
     """
 
-    name: str
-    enabled: bool
-    source: str
-    known: bool = True
-    requires: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
+    tenant_id: str
+    status: str
+    problem: Problem | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
 
 
-class Features(_Model):
-    """What a tenant may use, and may not; `etag` is what `if_match` takes."""
+class Preview(Model):
+    """How many tenants a change would touch, and the first of them."""
 
-    features: tuple[Feature, ...]
-    etag: str | None = Field(None, exclude=True)
-
-    @property
-    def enabled(self) -> frozenset[str]:
-        return frozenset(feature.name for feature in self.features if feature.enabled)
-
-
-class CatalogFeature(_Model):
-    """`tier` is the lowest one that includes it, None where none does."""
-
-    name: str
-    description: str
-    tier: str | None
-    enabled_by_default: bool
-    requires: tuple[str, ...]
-    etag: str | None = Field(None, exclude=True)
-
-
-class CatalogFeatures(_Model):
-    items: tuple[CatalogFeature, ...]
-
-
-class CatalogTier(_Model):
-    """It includes what tiers of a lower `rank` include."""
-
-    name: str
-    description: str
-    rank: int
-    etag: str | None = Field(None, exclude=True)
-
-
-class CatalogTiers(_Model):
-    items: tuple[CatalogTier, ...]
+    tenants: int
+    items: tuple[Target, ...]
 
 
 class FullTenant(Tenant):
@@ -263,65 +177,7 @@ class FullTenant(Tenant):
     health: Health
 
 
-class Limits(_Model):
-    """A tenant's limits: the value that holds, None for no limit, is in `values`, and where it comes from in `sources`.
-
-    `exceeded`, of an answer to a change: of which more is used already.
-    """
-
-    max_budget_lines: int
-    forecast_horizon_limit: int
-    concurrent_users_limit: int
-    sources: dict[str, str]
-    exceeded: tuple[str, ...] = ()
-    etag: str | None = Field(None, exclude=True)
-
-    @property
-    def values(self) -> dict[str, int | None]:
-        return {name: getattr(self, name, None) for name in self.sources}
-
-
-class Limit(_Model):
-    """One of the catalogue. `default` is None for no limit; `enforcement` is `off`, `warn` or `enforce`."""
-
-    name: str
-    description: str
-    unit: str
-    minimum: int
-    maximum: int
-    default: int | None
-    tiers: dict[str, int]
-    enforcement: str
-    etag: str | None = Field(None, exclude=True)
-
-
-class Usage(_Model):
-    """`used` is None for what the database does not see, `allowed` for no limit."""
-
-    name: str
-    unit: str
-    used: int | None
-    allowed: int | None
-    percentage: float | None
-    enforcement: str
-    method: str | None
-    measured_at: datetime | None
-
-
-class UsageEvent(_Model):
-    name: str
-    percentage: int
-    used: int
-    allowed: int
-    occurred_at: datetime
-
-
-class TenantUsage(_Model):
-    usage: tuple[Usage, ...]
-    events: tuple[UsageEvent, ...]
-
-
-class Step(_Model):
+class Step(Model):
     """`duration_ms` is None while the step runs."""
 
     name: str
@@ -330,12 +186,12 @@ class Step(_Model):
     duration_ms: float | None
 
 
-class Progress(_Model):
+class Progress(Model):
     done: int
     total: int
 
 
-class Operation(_Model):
+class Operation(Model):
     id: UUID
     kind: str
     tenant_id: str | None
@@ -361,7 +217,7 @@ class Operation(_Model):
 OperationRef: TypeAlias = Operation | UUID | str
 
 
-class OperationEvent(_Model):
+class OperationEvent(Model):
     """`event` is `progress` or the status just reached; `id` is what `after` takes to go on from here."""
 
     id: str
@@ -369,7 +225,7 @@ class OperationEvent(_Model):
     operation: Operation
 
 
-class BackupTable(_Model):
+class BackupTable(Model):
     """`checksum` is of all rows, in whichever order."""
 
     name: str
@@ -377,7 +233,7 @@ class BackupTable(_Model):
     checksum: str
 
 
-class Backup(_Model):
+class Backup(Model):
     """A verified archive; the id is also that of the operation that made it."""
 
     id: UUID
@@ -394,7 +250,7 @@ class Backup(_Model):
     tables: tuple[BackupTable, ...]
 
 
-class Migration(_Model):
+class Migration(Model):
     """`applied_at` is None while it is pending."""
 
     layer: str
@@ -404,12 +260,12 @@ class Migration(_Model):
     applied_at: datetime | None
 
 
-class VersionCount(_Model):
+class VersionCount(Model):
     schema_version: int
     tenants: int
 
 
-class SchemaState(_Model):
+class SchemaState(Model):
     """`current` and `latest` are versions by layer; None for a layer that is not installed."""
 
     server_version: str
@@ -422,63 +278,20 @@ class SchemaState(_Model):
     etag: str | None = Field(None, exclude=True)
 
 
-class TenantSize(_Model):
+class TenantSize(Model):
     tenant_id: str
     schema_name: str
     bytes: int
 
 
-class Page(_Model, Generic[T]):
+class Page(Model, Generic[T]):
     """`next_page_token` is None on the last page; `page_token` takes it."""
 
     items: tuple[T, ...]
     next_page_token: str | None = None
 
 
-class Credential(_Model):
-    """Never what it is; `set_at` is when it was given its present value."""
-
-    set: bool
-    set_at: datetime | None = None
-    set_by: str | None = None
-
-
-class Integration(_Model):
-    """`stored` is the document as SQL wrote it, where that is not `valid`, for the reasons in `errors`."""
-
-    capability: str
-    enabled: bool | None
-    endpoint: str | None
-    realm: str | None = None
-    level: str | None = None
-    models: list[str] | None = None
-    credentials: dict[str, Credential]
-    valid: bool
-    errors: tuple[FieldError, ...] = ()
-    stored: Any = None
-    etag: str | None = Field(None, exclude=True)
-
-
-class IntegrationList(_Model):
-    items: tuple[Integration, ...]
-
-
-class CheckError(_Model):
-    code: str
-    detail: str
-
-
-class IntegrationCheck(_Model):
-    """`status` is HTTP's, None where nothing answered."""
-
-    ok: bool
-    status: int | None
-    latency_ms: float
-    checked_at: datetime
-    error: CheckError | None = None
-
-
-class DowngradePlan(_Model):
+class DowngradePlan(Model):
     """What a downgrade would destroy. `blockers` are not the service's, and must be gone before."""
 
     database: str

@@ -9,6 +9,10 @@ from app.db.pool import Connection
 from app.registry.model import TenantId
 
 _GET = "SELECT bf_control.tenant_settings($1)"
+_GET_ALL = """
+SELECT t.tenant_id, bf_control.tenant_settings(t.tenant_id) AS settings
+  FROM bf_control.tenant t WHERE t.tenant_id = ANY ($1::text[])
+"""
 # In one statement: whether there is a tenant, and what it has once it has a schema.
 _READ = """
 SELECT CASE WHEN t.schema_version IS NOT NULL THEN bf_control.tenant_settings(t.tenant_id) END AS settings
@@ -37,6 +41,13 @@ async def get(conn: Connection, tenant_id: str) -> TenantSettings | None:
     """None where the tenant has no configuration; not before the shared schema is installed."""
     row: dict[str, Any] | None = await conn.fetchval(_GET, tenant_id)
     return None if row is None else settings_of(row)
+
+
+async def get_all(conn: Connection, tenant_ids: list[str]) -> dict[str, tuple[list[str], TenantSettings]]:
+    """The enabled features, and the rest, of those that have a configuration."""
+    rows = await conn.fetch(_GET_ALL, tenant_ids)
+    found = {row["tenant_id"]: row["settings"] for row in rows if row["settings"] is not None}
+    return {name: (sorted(settings["features_enabled"]), settings_of(settings)) for name, settings in found.items()}
 
 
 async def read(conn: Connection, tenant_id: TenantId) -> tuple[bool, TenantSettings | None]:

@@ -42,6 +42,7 @@ RETURNING tenant_id
 _GET_REQUEST = """
 SELECT state, request, last_operation_id FROM bf_control.tenant WHERE tenant_id = $1
 """
+_COUNT_LISTED = "SELECT count(*) FROM bf_control.tenant WHERE state <> 'deleted'"
 _TAKEN = "SELECT tenant_id FROM bf_control.tenant WHERE tenant_id = ANY ($1::text[])"
 _RETRY = """
 UPDATE bf_control.tenant SET state = 'provisioning', error = NULL, last_operation_id = $2, updated_at = now()
@@ -181,6 +182,12 @@ async def register_all(conn: Connection, requests: Mapping[UUID, TenantRequest])
 async def taken(conn: Connection, tenant_ids: Collection[str]) -> set[str]:
     """Those that there is a tenant with."""
     return {row["tenant_id"] for row in await conn.fetch(_TAKEN, tenant_ids)}
+
+
+async def count_listed(conn: Connection) -> int:
+    """Tenants that are not deleted."""
+    count: int = await conn.fetchval(_COUNT_LISTED)
+    return count
 
 
 async def get_request(conn: Connection, tenant_id: TenantId) -> tuple[State, dict[str, Any], UUID | None] | None:

@@ -13,6 +13,8 @@ from app.features import queries as feature_queries
 from app.features import service as features
 from app.features.model import TenantFeature
 from app.http import statuses
+from app.limits import service as limits
+from app.limits.model import TenantLimits
 from app.operations import service as operations
 from app.operations.model import Kind, Operation
 from app.registry import service as registry
@@ -35,6 +37,9 @@ async def require_valid(conn: Connection, wanted: Changes) -> None:
     # A name that the catalogue does not have may be taken from those who have it.
     errors += await catalog.unknown_features(
         conn, [name for name, enabled in wanted.features.items() if enabled is not None], pointer="/features"
+    )
+    errors += await limits.wrong_values(
+        conn, {name: value for name, value in wanted.limits.items() if value is not None}, at="/limits"
     )
     if errors:
         raise Invalid("The request is not valid; see errors.", errors=errors)
@@ -99,6 +104,7 @@ async def _change(
     """Features before the tier, and only then what they require: together they may be right where one is not."""
     registry.require_changeable(tenant)
     had: list[TenantFeature] = []
+    limited = await limits.get(conn, tenant) if wanted.limits else None
     if wanted.features:
         had = await features.set_many(conn, tenant, wanted.features, origin=origin)
     changed = tenant
@@ -107,7 +113,19 @@ async def _change(
         changed = await changes.change(conn, tenant, changes_, origin=origin)
     has = await feature_queries.of_tenant(conn, tenant.tenant_id) if wanted.features else []
     features.require_no_more_missing(had, has)
-    return _said(tenant, had, wanted), _said(changed, has, wanted)
+    before, after = _said(tenant, had, wanted), _said(changed, has, wanted)
+    if limited is not None:
+        before["limits"] = _given(limited, wanted)
+        now = await limits.get(conn, changed)
+        after["limits"] = _given(await limits.change(conn, changed, wanted.limits, before=now, origin=origin), wanted)
+    return before, after
+
+
+def _given(known: TenantLimits, wanted: Changes) -> dict[str, Any]:
+    return {
+        name: {"value": known.given[name].value, "source": known.given[name].source} if name in known.given else None
+        for name in wanted.limits
+    }
 
 
 def _said(tenant: Tenant, known: Iterable[TenantFeature], wanted: Changes) -> dict[str, Any]:

@@ -92,7 +92,7 @@ _DONE: Final[dict[str, Any]] = {
 @router.patch(
     "/v1/tenants",
     status_code=202,
-    summary="Change tier and features of all tenants that fit the filters",
+    summary="Change tier, features and limits of all tenants that fit the filters",
     response_model=OperationOut,
     responses={200: _DONE, 202: ACCEPTED, **problems(400, 413, 422)},
     openapi_extra=merge_patch("TenantsPatch"),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from app.catalog.schemas import FeatureName, TierName
+from app.limits.schemas import LimitName, Number
 from app.tenants.bulk_model import Changes, Status, Target
 
 Problem = Annotated[dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/ProblemOut"})]
@@ -19,7 +20,7 @@ class TenantsPatch(BaseModel):
         json_schema_extra={
             "examples": [
                 {"subscription_tier": "premium"},
-                {"features": {"ai_insights": True, "scenario_planning": None}},
+                {"features": {"ai_insights": True, "scenario_planning": None}, "limits": {"max_budgets": 500}},
             ]
         },
     )
@@ -32,14 +33,20 @@ class TenantsPatch(BaseModel):
         description="On or off as the tenant's own choice; null: its tier decides again",
     )
 
+    limits: dict[LimitName, Number | None] = Field(
+        default_factory=dict, max_length=200, description="The tenant's own values; null: its tier's, or the default"
+    )
+
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
-        if "subscription_tier" not in self.model_fields_set and not self.features:
-            raise ValueError("must have subscription_tier or features")
+        if "subscription_tier" not in self.model_fields_set and not (self.features or self.limits):
+            raise ValueError("must have subscription_tier, features or limits")
         return self
 
     def changes(self) -> Changes:
-        return Changes(subscription_tier=self.subscription_tier or None, features=dict(self.features))
+        return Changes(
+            subscription_tier=self.subscription_tier or None, features=dict(self.features), limits=dict(self.limits)
+        )
 
 
 class TargetOut(BaseModel):

@@ -63,9 +63,9 @@ async def test_what_is_wrong_is_named(env: dict[str, str], tmp_path: Path, conn:
     assert (await _document("set", "acme_corp", env=env, code=2))["code"] == "usage"
     unknown = await _document("set", "acme_corp", "default_currency=XXX", env=env, code=1)
     assert unknown["code"] == "validation_failed"
-    assert unknown["errors"] == [{"name": "/default_currency", "detail": "is no ISO 4217 code"}]
+    assert unknown["errors"] == [{"name": "default_currency", "detail": "is no ISO 4217 code"}]
     refused = await _config("set", "acme_corp", "default_currency=XXX", env=env, code=1)
-    assert refused.stderr == "bf-admin: /default_currency: is no ISO 4217 code\n"
+    assert refused.stderr == "bf-admin: default_currency: is no ISO 4217 code\n"
     assert (await _document("get", "nobody", env=env, code=1))["code"] == "tenant_not_found"
     assert await conn.fetchval("SELECT count(*) FROM bf_control.tenant_config_history") == 1
 

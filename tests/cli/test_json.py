@@ -22,6 +22,11 @@ _GOOD = {
     "upgrade": ([], {"applied", "upgraded", "failed", "warnings"}),
     "create-tenant": (["--tenant-id", "acme", "--tenant-name", "A"], {"tenant_id", "state", "schema_name"}),
     "list-tenants": ([], {"items"}),
+    "export-tenants": ([], {"tenants"}),
+    "import-tenants": (
+        [str(Path(__file__).with_name("tenants.csv")), "--dry-run"],
+        {"would_create", "existing", "failed"},
+    ),
     "limits get": (["acme"], {"max_budget_lines", "sources"}),
     "limits set": (["acme", "max_budgets=5", "max_budget_lines=default"], {"max_budgets", "sources"}),
     "limits recount": (["acme"], {"tenant_id", "counters"}),

@@ -37,6 +37,21 @@ async def test_a_batch_says_what_became_of_each(client: AsyncClient, unique: str
     assert (await client.tenants.get(f"{unique}_2")).state == "active"
 
 
+async def test_many_are_changed_at_once(client: AsyncClient, unique: str) -> None:
+    for number in range(2):
+        await client.tenants.create(f"{unique}_{number}", "ACME")
+    preview = await client.tenants.preview_change(subscription_tier="premium", q=unique)
+    assert (preview.tenants, {item.status for item in preview.items}) == (2, {"changed"})
+    operation = await client.tenants.change_many(
+        subscription_tier="premium", features={"ai_insights": False}, q=unique, tier="standard"
+    )
+    assert operation.result == {"changed": 2, "unchanged": 0, "refused": 0}
+    assert [target.status async for target in client.tenants.targets(operation)] == ["changed"] * 2
+    assert (await client.tenants.get(f"{unique}_1")).subscription_tier == "premium"
+    with pytest.raises(ValidationFailed):
+        await client.tenants.change_many(subscription_tier="premium")
+
+
 async def test_put_need_not_be_waited_for(client: AsyncClient, unique: str) -> None:
     accepted = await client.tenants.put(unique, "ACME", wait=False)
     assert isinstance(accepted, Operation)

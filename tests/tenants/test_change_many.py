@@ -108,6 +108,22 @@ async def test_what_a_feature_requires_may_come_with_it(api: Api, conn: asyncpg.
     assert tiers["result"]["changed"] == 5, tiers
 
 
+async def test_limits_are_each_tenant_s_own_then(api: Api, conn: asyncpg.Connection, five: list[str]) -> None:
+    answer = await _patch(api, {"limits": {"max_budgets": 7, "max_budget_lines": 70}}, all="true")
+    assert answer.json()["result"] == {"changed": 5, "unchanged": 0, "refused": 0}
+    stored = await conn.fetch(
+        "SELECT max_budget_lines, usage_limits->>'max_budgets' AS budgets FROM bf_shared.tenant_config"
+    )
+    assert {tuple(row) for row in stored} == {(70, "7")}
+    back = await _patch(api, {"limits": {"max_budget_lines": None}, "subscription_tier": "enterprise"}, all="true")
+    assert back.json()["result"]["changed"] == 5
+    assert {row[0] for row in await conn.fetch("SELECT max_budget_lines FROM bf_shared.tenant_config")} != {70}
+    refused = await _patch(api, {"limits": {"max_budgets": -1}}, all="true")
+    assert problem(refused, 422, "validation_failed")["errors"][0]["pointer"] == "/limits/max_budgets"
+    refused = await _patch(api, {"limits": {"max_budgetz": 1}}, all="true", validate_only="true")
+    assert problem(refused, 422, "validation_failed")["errors"][0]["pointer"] == "/limits/max_budgetz"
+
+
 async def test_a_preview_says_whom_it_touches_and_leaves_nothing(
     idle_api: Api, conn: asyncpg.Connection, superuser: asyncpg.Connection, five: list[str]
 ) -> None:

@@ -9,7 +9,8 @@ from app.client._async.pages import Pages
 from app.client._async.transport import Transport
 from app.client._call import Call, tenant_path
 from app.client.errors import PreconditionFailed
-from app.client.models import Configuration, ConfigVersion, Page
+from app.client.models import Page
+from app.client.settings import Configuration, ConfigVersion
 
 
 class Config:

@@ -5,7 +5,7 @@ from app.client._answer import read
 from app.client._async.transport import Transport
 from app.client._call import Call, feature_path, features_path
 from app.client.errors import PreconditionFailed
-from app.client.models import Features
+from app.client.settings import Features
 
 
 class TenantFeatures:

@@ -8,7 +8,7 @@ from app.client._answer import read
 from app.client._async.transport import Transport
 from app.client._call import integration_path, tenant_path
 from app.client.errors import NotFound, PreconditionFailed, PreconditionRequired
-from app.client.models import Integration, IntegrationCheck, IntegrationList, IntegrationSettings
+from app.client.settings import Integration, IntegrationCheck, IntegrationList, IntegrationSettings
 
 
 class Integrations:

@@ -8,7 +8,7 @@ from app.client._answer import read
 from app.client._async.transport import Transport
 from app.client._call import limit_path, tenant_path
 from app.client.errors import PreconditionFailed
-from app.client.models import Limit, Limits, TenantUsage
+from app.client.settings import Limit, Limits, TenantUsage
 
 
 class LimitCatalogue:

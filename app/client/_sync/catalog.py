@@ -8,7 +8,7 @@ from app.client._answer import read
 from app.client._call import catalog_path
 from app.client._sync.transport import Transport
 from app.client.errors import PreconditionFailed
-from app.client.models import CatalogFeature, CatalogFeatures, CatalogTier, CatalogTiers
+from app.client.settings import CatalogFeature, CatalogFeatures, CatalogTier, CatalogTiers
 
 M = TypeVar("M", CatalogFeature, CatalogTier)
 

@@ -1,6 +1,6 @@
 """client.tenants: provision, read, change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, Unpack, overload
 from uuid import UUID
 
@@ -9,15 +9,13 @@ import httpx
 from app.client import _call
 from app.client._answer import read
 from app.client._call import Deadline, tenant_path
-from app.client._sync.operations import Operations, succeeded
+from app.client._sync.many import ManyTenants, given
+from app.client._sync.operations import succeeded
 from app.client._sync.pages import Pages
-from app.client._sync.transport import Transport
 from app.client.errors import PreconditionFailed
 from app.client.models import (
     Backup,
-    Batch,
     FullTenant,
-    NewTenant,
     Operation,
     Page,
     Tenant,
@@ -27,11 +25,7 @@ from app.client.models import (
 )
 
 
-class Tenants:
-    def __init__(self, transport: Transport, operations: Operations) -> None:
-        self._transport = transport
-        self._operations = operations
-
+class Tenants(ManyTenants):
     @overload
     def create(
         self,
@@ -71,21 +65,13 @@ class Tenants:
         Raises Conflict where there is one already, and as operations.wait() does.
         """
         until = self._transport.times.wait(wait)
-        body = {"tenant_id": tenant_id, "tenant_name": tenant_name, **_given(options)}
+        body = {"tenant_id": tenant_id, "tenant_name": tenant_name, **given(options)}
         call = _call.post("/v1/tenants", body, key=idempotency_key, validate_only=validate_only, wait=until)
         response = self._transport.send(call)
         if until is None and response.status_code == httpx.codes.CREATED:
             # Made on the spot, by an operation that was born succeeded.
             return self._operations.get(response.headers["Operation-Location"].rpartition("/")[2])
         return self._provisioned(tenant_id, response, until)
-
-    def batch(
-        self, tenants: Sequence[NewTenant], *, validate_only: bool = False, idempotency_key: str | None = None
-    ) -> Batch:
-        """Up to 500 at once: what became of each is in its item, and one that is refused is no error of the others."""
-        body = {"tenants": [_given(tenant) for tenant in tenants]}
-        call = _call.post("/v1/tenants/batch", body, key=idempotency_key, validate_only=validate_only)
-        return read(self._transport.send(call), Batch)
 
     @overload
     def put(
@@ -118,7 +104,7 @@ class Tenants:
         Raises Conflict where another request made it.
         """
         until = self._transport.times.wait(wait)
-        body = {"tenant_name": tenant_name, **_given(options)}
+        body = {"tenant_name": tenant_name, **given(options)}
         call = _call.put(tenant_path(tenant_id), body, validate_only=validate_only, wait=until)
         return self._provisioned(tenant_id, self._transport.send(call), until)
 
@@ -344,10 +330,6 @@ class Tenants:
             return operation
         succeeded(operation)
         return self.get(tenant_id)
-
-
-def _given(options: TenantOptions | NewTenant) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _reasoned(reason: str | None, others: Mapping[str, Any] | None = None) -> dict[str, Any]:
