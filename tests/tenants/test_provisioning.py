@@ -49,7 +49,7 @@ async def test_a_tenant_reads_back_with_every_member_of_the_contract(api: Api, s
     assert created["updated_at"] >= created["created_at"]
     operation = (await api.client.get(created["last_operation"])).json()
     assert (operation["status"], operation["kind"], operation["attempts"]) == ("succeeded", "tenant.provision", 1)
-    assert operation["result"] == {"tenant_id": "acme_corp", "schema_version": 1}
+    assert operation["result"] == {"tenant_id": "acme_corp", "schema_version": LATEST}
     assert [(step["name"], step["status"]) for step in operation["steps"]] == [
         ("setup_tenant", "succeeded"),
         ("verify_catalogue", "succeeded"),
