@@ -99,10 +99,10 @@ _DONE: Final[dict[str, Any]] = {
 )
 async def patch_tenants(
     body: TenantsPatch,
+    actor: CurrentOperator,  # before the filters, which a stranger's request need not have right
     fitting: Fitting,
     db: Db,
     waiter: CurrentWaiter,
-    actor: CurrentOperator,
     wait: WaitSeconds,
     validate_only: ValidateOnly = False,
 ) -> JSONResponse:

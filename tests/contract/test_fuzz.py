@@ -17,8 +17,18 @@ _FULL = os.environ.get("BF_TEST_FULL") == "1"
 _EXCLUDED = "positive_data_acceptance"
 
 
+# What is wrong with one tenant of a batch is that item's outcome, and `batch` may be a tenant's id, to GET and change.
+_CONFIGURATION = """
+[[operations]]
+include-path = "/v1/tenants/batch"
+checks.negative_data_rejection.enabled = false
+checks.allow_header_conformance.enabled = false
+"""
+
+
 async def _fuzz(base_url: str, key: str, directory: Path, *, phases: str, examples: int) -> None:
     seed = secrets.randbelow(2**32)
+    (directory / "schemathesis.toml").write_text(_CONFIGURATION)
     found = await run(
         str(Path(sys.executable).with_name("st")), "run", f"{base_url}/openapi.json",
         "--header", f"Authorization: Bearer {key}", "--exclude-checks", _EXCLUDED, "--phases", phases,
@@ -30,7 +40,8 @@ async def _fuzz(base_url: str, key: str, directory: Path, *, phases: str, exampl
 
 
 async def test_no_case_breaks_what_openapi_json_promises(dsn: str, tmp_path: Path) -> None:
-    async with served("--with-worker", env=environment(dsn), directory=tmp_path) as serving:
+    env = environment(dsn, BF_BACKUP_URL=str(tmp_path / "backups"))
+    async with served("--with-worker", env=env, directory=tmp_path) as serving:
         key = serving.client.headers["Authorization"].removeprefix("Bearer ")
         await _fuzz(
             str(serving.client.base_url).rstrip("/"),

@@ -8,7 +8,7 @@ from app.doctor.server import judge_version
 from app.doctor.tools import installing
 from tests.doctor.support import bf_admin, check, examine, mended, shell
 from tests.support.cluster import Cluster
-from tests.support.data import make_tenant
+from tests.support.data import LATEST, make_tenant
 from tests.support.processes import run
 
 
@@ -24,6 +24,7 @@ async def test_tenants_behind_want_the_upgrade(installed: dict[str, str], conn: 
     await conn.execute("UPDATE bf_control.tenant SET schema_version = 0")
     # The version that the tenant is behind has nothing to do but its grants.
     await conn.execute("DELETE FROM bf_control.tenant_statement WHERE section <> 'grant'")
+    await conn.execute("UPDATE bf_control.tenant_statement SET version = $1", LATEST)
     finding = await check("schema", installed, "warn")
     assert finding["observed"] == "0 migrations pending, 1 tenants behind"
     await bf_admin(finding["mend"], installed)

@@ -26,7 +26,7 @@ SELECT (ARRAY['tenant.provision', 'schema.upgrade'])[1 + n % 2], CASE WHEN n % 2
 _NEWEST_FIRST = "SELECT id::text FROM bf_control.operation ORDER BY created_at DESC, id DESC"
 _UNKNOWN = """
 INSERT INTO bf_control.operation (kind, status, actor, finished_at)
-VALUES ('tenant.backup', $1::text, 'tests', CASE WHEN $1 = 'failed' THEN now() END) RETURNING id
+VALUES ('tenant.teleport', $1::text, 'tests', CASE WHEN $1 = 'failed' THEN now() END) RETURNING id
 """
 
 
@@ -166,12 +166,12 @@ async def test_a_kind_that_only_a_newer_release_knows_is_shown_and_left_to_that(
 
     await until(delivered, what="the job's delivery")
     shown = (await api.client.get(f"/v1/operations/{waiting}")).json()
-    assert (shown["kind"], shown["status"], shown["attempts"]) == ("tenant.backup", "queued", 0)
+    assert (shown["kind"], shown["status"], shown["attempts"]) == ("tenant.teleport", "queued", 0)
     assert {item["id"] for item in await _read(api.client, page_size=1)} == {waiting, failed}
     refused = await api.client.post(f"/v1/operations/{waiting}/cancel")
-    assert "knows no tenant.backup" in problem(refused, 409, "operation_not_cancellable")["detail"]
+    assert "knows no tenant.teleport" in problem(refused, 409, "operation_not_cancellable")["detail"]
     refused = await api.client.post(f"/v1/operations/{failed}/retry")
-    assert "knows no tenant.backup" in problem(refused, 409, "operation_not_retryable")["detail"]
+    assert "knows no tenant.teleport" in problem(refused, 409, "operation_not_retryable")["detail"]
     await conn.execute("UPDATE bf_control.operation SET status = 'running' WHERE id = $1", waiting)
     asked = await api.client.post(f"/v1/operations/{waiting}/cancel")
     assert (asked.status_code, asked.json()["cancel_requested"]) == (202, True)
