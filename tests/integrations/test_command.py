@@ -1,6 +1,7 @@
 """bf-admin integrations and secrets: the same services, with secrets from files and standard input alone."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ async def test_an_integration_is_set_shown_and_deleted(
 async def test_a_secret_comes_from_standard_input(
     env: dict[str, str], conn: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    script = 'printf "%s\\n" "$S" | bf-admin integrations set acme_corp auth_rbac --secret token --json'
-    finished = await run("sh", "-c", script, env={**env, "S": _SECRET})
+    script = 'printf "%s\\n" "$S" | "$PYTHON" -m app integrations set acme_corp auth_rbac --secret token --json'
+    finished = await run("sh", "-c", script, env={**env, "S": _SECRET, "PYTHON": sys.executable})
     assert finished.code == 0, finished
     assert json.loads(finished.stdout)["credentials"]["token"]["set"] is True
     row = await conn.fetchrow("SELECT key_id, ciphertext FROM bf_control.integration_secret")
