@@ -11,6 +11,8 @@ import pytest
 from tests.support import postgres_versions
 from tests.support.postgres_versions import VersionError, newest, unpack
 
+pytestmark = pytest.mark.any_postgres
+
 _PUBLISHED = ("9.6.24", "13.9.0-beta.16", "13.23.0-beta.9", "13.23.0-beta.16", "14.3.0-alpha.21", "14.3.0-beta.6", "x")
 
 
