@@ -108,8 +108,9 @@ SELECT d.tenant_id, d.schema_name, 'outside',
 """
 
 # Which of our roles may go, the one that tenants' roles are members of too: `reason` is NULL for that, else what
-# speaks against it. To be asked in the transaction that dropped the rest, where what used to depend on them has gone. A reason is given for
-# whatever DROP ROLE would refuse, and for what it would take away without a word: memberships.
+# speaks against it. To be asked in the transaction that dropped the rest, where what used to depend on them has
+# gone. A reason is given for whatever DROP ROLE would refuse, and for what it would take away without a word:
+# memberships.
 ROLES: Final = """
 SELECT r.rolname::text AS role_name, nullif(concat_ws('; ',
        CASE WHEN coalesce(shobj_description(r.oid, 'pg_authid'), '') NOT LIKE 'APG Budgeting & Forecasting%'

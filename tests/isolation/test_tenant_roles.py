@@ -33,7 +33,8 @@ SELECT array_agg(DISTINCT n.nspname::text) FROM pg_class c JOIN pg_namespace n O
    AND has_table_privilege($1::text, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
 """
 _ROLES = """
-SELECT array_agg(r.rolname::text) FROM pg_database d JOIN pg_roles r ON r.rolname ~ concat('^bf_tenants?_.*', d.oid, '$')
+SELECT array_agg(r.rolname::text)
+  FROM pg_database d JOIN pg_roles r ON r.rolname ~ concat('^bf_tenants?_.*', d.oid, '$')
  WHERE d.datname = current_database()
 """
 _BUDGET = """
