@@ -43,7 +43,7 @@ SELECT bf_control.setting_of('app_role') AS role_name
 UNION ALL
 SELECT bf_control.tenant_role($1) WHERE bf_control.has_tenant_roles()
 """
-# Before shared/0008 there is no such row, and no role.
+# Before the shared layer knows of them there is no such row, and no role.
 _TENANT_ROLES = """
 SELECT coalesce((SELECT s.value::boolean FROM bf_control.setting s WHERE s.name = 'tenant_roles'), false)
 """

@@ -122,17 +122,26 @@ BEGIN
 END
 $function$;
 
--- Everything that a role of ours was given in this database goes with it: grants, and its place in policies.
+-- Everything that a role of ours was given in this database goes with it: grants, and its place in policies. What it
+-- owns, which is none of our doing, does not.
 CREATE FUNCTION bf_control.drop_role(role_name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-    IF to_regrole(quote_ident(role_name)) IS NOT NULL THEN
-        -- To take away what a role has one must be it.
-        EXECUTE format('GRANT %I TO %I', role_name, current_user);
-        EXECUTE format('DROP OWNED BY %I', role_name);
-        EXECUTE format('DROP ROLE %I', role_name);
+    IF to_regrole(quote_ident(role_name)) IS NULL THEN
+        RETURN;
     END IF;
+    IF EXISTS (SELECT FROM pg_shdepend d
+                WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o'
+                  AND d.refobjid = to_regrole(quote_ident(role_name))) THEN
+        RAISE EXCEPTION 'role % owns something, and is not dropped', quote_ident(role_name)
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  HINT = format('REASSIGN OWNED BY %I TO another role, in each database where it owns something.', role_name);
+    END IF;
+    -- To take away what a role has one must be it.
+    EXECUTE format('GRANT %I TO %I', role_name, current_user);
+    EXECUTE format('DROP OWNED BY %I', role_name);
+    EXECUTE format('DROP ROLE %I', role_name);
 END
 $function$;
 

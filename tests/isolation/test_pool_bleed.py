@@ -63,7 +63,7 @@ class _Load:
                 self.ends["done"] += 1
             except asyncio.CancelledError:
                 self.ends["cancelled"] += 1
-            except (_RolledBack, asyncpg.PostgresError) as error:
+            except (_RolledBack, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 self.ends[type(error).__name__] += 1
 
     async def _request(self, tenant: str) -> None:

@@ -8,7 +8,6 @@ import pytest
 from tests.isolation.expected import EXPECTED, TABLES
 from tests.isolation.trying import Trial, logins
 from tests.support.cluster import Cluster
-from tests.support.data import make_tenant
 
 _POLICIES = """
 SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, count(p.oid) AS policies
@@ -17,21 +16,29 @@ SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, count(p.oid) AS polic
  GROUP BY c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity
 """
 
+# Of every mutation here.
+_UNDO = """
+DROP POLICY IF EXISTS more ON bf_acme.budgets;
+SELECT bf_shared.create_tenant_rls_policies('acme'), bf_control.keep_tenant_role('acme');
+REVOKE TRUNCATE ON ALL TABLES IN SCHEMA bf_acme FROM app_role;
+REVOKE USAGE ON SCHEMA bf_acme FROM PUBLIC;
+"""
 
-@pytest.fixture
-async def trial(
-    roles_dsn: str, cluster: Cluster, conn: asyncpg.Connection, superuser: asyncpg.Connection
-) -> AsyncIterator[Trial]:
+
+@pytest.fixture(scope="module")
+async def trial(two_with_roles: str, cluster: Cluster) -> AsyncIterator[Trial]:
     """Tenants have roles here: those of the application and of the auditor are what they are without."""
-    await make_tenant(conn, "acme", "ACME")
-    await make_tenant(conn, "globex", "Globex")
+    owner = await asyncpg.connect(two_with_roles, statement_cache_size=0)
+    superuser = await asyncpg.connect(cluster.superuser_dsn(two_with_roles.rpartition("/")[2]), statement_cache_size=0)
     groups = {"app": "app_role", "audit": "audit_role", "stranger": None}
     for name, tenant_id in (("tenant", "acme"), ("foreign", "globex")):
-        groups[name] = await conn.fetchval("SELECT bf_control.tenant_role($1)", tenant_id)
-    async with logins(cluster, superuser, roles_dsn, groups) as users:
-        made = Trial(superuser, {**users, "owner": conn})
+        groups[name] = await owner.fetchval("SELECT bf_control.tenant_role($1)", tenant_id)
+    async with logins(cluster, superuser, two_with_roles, groups) as users:
+        made = Trial(superuser, {**users, "owner": owner})
         await made.fill()
         yield made
+    await owner.close()
+    await superuser.close()
 
 
 def _unexpected(outcomes: dict[tuple[str, str, str, str], str]) -> dict[tuple[str, str, str, str], str]:
@@ -64,9 +71,13 @@ async def test_the_matrix(trial: Trial) -> None:
 async def test_the_matrix_tells_of_each_thing_that_is_altered(
     trial: Trial, mutation: str, told: tuple[str, str, str, str]
 ) -> None:
-    await trial.superuser.execute(mutation)
     role, context, table, verb = told
-    assert await trial.outcome(role, context, table, verb) != EXPECTED[role, context, verb]
+    await trial.superuser.execute(mutation)
+    try:
+        assert await trial.outcome(role, context, table, verb) != EXPECTED[role, context, verb]
+    finally:
+        await trial.superuser.execute(_UNDO)
+    assert await trial.outcome(role, context, table, verb) == EXPECTED[role, context, verb]
 
 
 async def test_what_is_in_the_matrix_is_all_there_is(trial: Trial) -> None:
@@ -76,9 +87,12 @@ async def test_what_is_in_the_matrix_is_all_there_is(trial: Trial) -> None:
 
 
 async def test_the_owner_reads_as_the_auditor_that_it_is_and_else_nothing(trial: Trial) -> None:
-    for table in TABLES:
-        await trial.superuser.execute(f"DROP POLICY audit_access_{table} ON bf_acme.{table}")
-        assert await trial.outcome("owner", "own", table, "select") == "0"
+    try:
+        for table in TABLES:
+            await trial.superuser.execute(f"DROP POLICY audit_access_{table} ON bf_acme.{table}")
+            assert await trial.outcome("owner", "own", table, "select") == "0"
+    finally:
+        await trial.superuser.execute(_UNDO)
 
 
 async def test_a_row_of_another_tenant_is_refused_even_without_policies(trial: Trial) -> None:

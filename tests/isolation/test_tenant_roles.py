@@ -148,6 +148,23 @@ async def test_switched_on_and_off_every_tenant_follows_in_whatever_state(
     await _same(roles_dsn, "acme", "globex")
 
 
+async def test_what_somebody_lets_a_tenants_role_own_is_not_dropped_with_it(
+    roles_dsn: str, conn: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    for tenant_id in ("acme", "globex"):
+        await make_tenant(conn, tenant_id)
+    role = await _role(conn, "acme")
+    await superuser.execute(f"CREATE SCHEMA theirs; CREATE TABLE theirs.t (); ALTER TABLE theirs.t OWNER TO {role}")
+    outcome = await use(roles_dsn, Target())
+    assert list(outcome.failed) == ["acme"]
+    assert "owns something" in outcome.failed["acme"]
+    assert await conn.fetchval("SELECT to_regclass('theirs.t') IS NOT NULL")
+    assert await conn.fetchval(_ROLES) == [role]
+    await superuser.execute("DROP TABLE theirs.t")
+    assert (await use(roles_dsn, Target())).failed == {}
+    assert await conn.fetchval(_ROLES) is None
+
+
 async def test_the_way_in_follows_the_state(roles_dsn: str, conn: asyncpg.Connection) -> None:
     await make_tenant(conn, "acme")
     role = await _role(conn, "acme")
