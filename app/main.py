@@ -39,6 +39,8 @@ from app.integrations.check import Checker
 from app.integrations.endpoint import Policy
 from app.integrations.request import Rules
 from app.integrations.schemas import CheckOut, IntegrationList, IntegrationOut
+from app.isolation import routes as isolation
+from app.isolation import service as isolation_service
 from app.kinds import RULES
 from app.limits import routes as limits
 from app.log import logger
@@ -73,6 +75,7 @@ _ROUTERS = (
     catalog.router,
     ofrep.router,
     operations.router,
+    isolation.router,
     health.router,
     dashboard.router,
 )
@@ -85,6 +88,7 @@ _TAGS = {
     "ofrep": "What a tenant may use, by the OpenFeature remote evaluation protocol",
     "integrations": "What a tenant is connected with, and whether it answers",
     "limits": "How much a tenant may use, and how much of it it does",
+    "isolation": "Whether every tenant is held apart",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }
@@ -208,6 +212,7 @@ async def _prepare(settings: Settings, services: Services, ddl: Database) -> Non
 
     async def prepare() -> None:
         await startup.prepare(ddl, migrations, target)
+        await isolation_service.require(ddl, target, allow_unsafe=settings.allow_unsafe)
         if settings.bootstrap_admin_key_file is not None:
             async with ddl.transaction() as conn:
                 await services.keys.ensure_bootstrap_admin(conn, settings.bootstrap_admin_key_file)
