@@ -62,6 +62,7 @@ _GOOD = {
     "doctor": ([], {"status", "checks"}),
     "api-key create": (["--name", "n", "--role", "viewer"], {"id", "key"}),
     "api-key list": ([], {"items"}),
+    "api-key rotate": (["{key_id}", "--overlap", "1h"], {"id", "key", "replaces"}),
     "api-key revoke": (["{key_id}"], {"id", "revoked"}),
     "sql upgrade": ([], {"sql"}),
     "openapi": ([], {"openapi", "paths"}),
