@@ -10,7 +10,7 @@ from app.roles import Role
 
 # Of public keys alone: with HMAC, who can verify a token can make one.
 ALGORITHMS: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"}
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"}
 )
 _VARIABLE_WORDS: Final = re.compile(r"[\s,]+")
 

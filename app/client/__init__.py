@@ -24,12 +24,14 @@ from app.client.errors import (
     WaitTimeout,
 )
 from app.client.models import (
+    ApiKey,
     Backup,
     Batch,
     BatchItem,
     DowngradePlan,
     FullTenant,
     Health,
+    NewApiKey,
     NewTenant,
     Operation,
     OperationEvent,
@@ -63,6 +65,7 @@ from app.client.settings import (
 
 __all__ = [
     "ApiError",
+    "ApiKey",
     "AsyncClient",
     "Backup",
     "BadRequest",
@@ -89,6 +92,7 @@ __all__ = [
     "IntegrationSettings",
     "Limit",
     "Limits",
+    "NewApiKey",
     "NewTenant",
     "NotFound",
     "Operation",

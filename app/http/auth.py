@@ -128,10 +128,10 @@ class UndeclaredRoleError(RuntimeError):
     """A route without a role: the application does not start."""
 
 
-def declared_role(route: RouteContext) -> Role | None:
-    """The route's role; None where it is declared public. Raises UndeclaredRoleError where neither is."""
+def declaration(route: RouteContext) -> RequireRole | None:
+    """What the route declares; None where that is public. Raises UndeclaredRoleError where it is nothing, or two."""
     calls = list(_calls(route.dependant))
-    roles = [call.role for call in calls if isinstance(call, RequireRole)]
+    roles = [call for call in calls if isinstance(call, RequireRole)]
     if len(roles) == 1:
         return roles[0]
     if not roles and public in calls:
@@ -142,7 +142,7 @@ def declared_role(route: RouteContext) -> Role | None:
 def require_declared_roles(app: FastAPI) -> None:
     """Raises UndeclaredRoleError for the first route that declares none."""
     for route in api_routes(app):
-        declared_role(route)
+        declaration(route)
 
 
 def api_routes(app: FastAPI) -> Iterator[RouteContext]:

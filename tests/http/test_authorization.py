@@ -14,6 +14,7 @@ from app.http import auth
 from app.http.auth import UndeclaredRoleError
 from app.main import create_app
 from app.settings import Settings
+from scripts import authorization
 from tests.support.api import Api
 from tests.support.data import make_tenant
 from tests.support.problems import problem
@@ -222,6 +223,10 @@ async def test_every_documented_route_names_its_failures_and_its_security(idle_a
         if _ROLES[method, path] is not None:
             assert {"401", "403", "503"} <= operation["responses"].keys(), (method, path)
             assert operation["security"], (method, path)
+
+
+def test_the_committed_matrix_is_what_the_routes_declare() -> None:
+    assert authorization.DOCUMENT.read_text() == authorization.generated(), "run: make openapi"
 
 
 async def test_what_is_no_valid_key_is_401(idle_api: Api, conn: asyncpg.Connection, subtests: pytest.Subtests) -> None:
