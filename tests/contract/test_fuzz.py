@@ -12,6 +12,7 @@ from app.settings import Settings
 from tests.support.api import running_api
 from tests.support.processes import environment, run, served
 
+pytestmark = pytest.mark.any_postgres
 _FULL = os.environ.get("BF_TEST_FULL") == "1"
 # That a valid document is accepted depends on what there is: a tenant can be created only once.
 _EXCLUDED = "positive_data_acceptance"
