@@ -457,6 +457,9 @@ async def test_keys_that_sign_no_tokens_are_left_out(issuer: Issuer) -> None:
             {"kty": "oct", "kid": "secret", "k": "c2VjcmV0"},
             short.as_dict(private=False),
             {"kty": "RSA", "kid": "half"},
+            {"kty": ["RSA"], "kid": "list"},
+            {**public, "kid": "numbers", "n": 5},
+            {**public, "kid": ["RSA"]},
             "nonsense",
             public,
         ]
@@ -464,7 +467,7 @@ async def test_keys_that_sign_no_tokens_are_left_out(issuer: Issuer) -> None:
     clock = _Clock()
     verifier = Verifier(provider_of(issuer), clock=clock)
     assert (await verifier.verify(issuer.sign())).subject == "ops"
-    for kid in ("enc", "wrap", "other", "half", "secret"):
+    for kid in ("enc", "wrap", "other", "half", "secret", "list", "numbers"):
         clock.at += jwks.PAUSE
         with pytest.raises(InvalidCredentials):
             await verifier.verify(issuer.sign(header={"kid": kid}))
