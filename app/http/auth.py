@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, FastAPI, Request, Security
+from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.base import SecurityBase
 
 from app.apikeys.model import ApiKey, Role
 from app.errors import InsufficientScope, TenantNotFound, Unauthenticated
@@ -15,9 +16,6 @@ from app.http.dependencies import HttpServices
 from app.http.ids import request_id_of, traceparent_of
 from app.tokens.provider import Caller
 from app.tokens.verifier import looks_like_token
-
-_bearer: Final = HTTPBearer(auto_error=False, description="An API key, or an access token: `Authorization: Bearer KEY`")
-_header: Final = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +35,7 @@ class ForeignTenant(TenantNotFound):
     """To a caller of one tenant, every other is as unknown as one that there is not."""
 
 
-class RequireRole:
+class RequireRole(SecurityBase):
     """A dependency that answers 401 to strangers and 403 to callers without the role.
 
     A caller of one tenant has its role where the path names that tenant: any other is 404, as if there were none, and
@@ -45,18 +43,18 @@ class RequireRole:
     is_foreign(), once it knows which one it is asked about.
     """
 
+    # What openapi.json says of it. The headers are read here: as dependencies of their own they would cost a request
+    # more than all the rest of its authentication.
+    model = HTTPBearerModel(description="An API key, or an access token: `Authorization: Bearer KEY`")
+    scheme_name = "HTTPBearer"
+
     def __init__(self, role: Role, *, own: Role | None = None, in_body: bool = False) -> None:
         self.role: Final = role
         self.own: Final = own
         self.in_body: Final = in_body
 
-    async def __call__(
-        self,
-        request: Request,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-        header: Annotated[str | None, Security(_header)],
-    ) -> Actor:
-        actor = await _authenticate(request, bearer, header)
+    async def __call__(self, request: Request) -> Actor:
+        actor = await _authenticate(request)
         if not self.in_body:
             _require_own(actor, request.path_params.get("tenant_id"))
         enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
@@ -97,16 +95,19 @@ CurrentReader = Annotated[Actor, Depends(RequireRole(Role.READER, in_body=True))
 Public = Depends(public)
 
 
-async def _authenticate(request: Request, bearer: HTTPAuthorizationCredentials | None, header: str | None) -> Actor:
+async def _authenticate(request: Request) -> Actor:
     """Raises Unauthenticated."""
     services: HttpServices = request.app.state.services
-    presented = header if bearer is None else bearer.credentials
+    headers = request.headers
+    scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+    bearer = bearer.strip(" ") if scheme.lower() == "bearer" else ""
+    presented = bearer or headers.get("X-API-Key")
     if presented is None:
         also = "" if services.access_tokens is None else " An access token goes into Authorization, too."
         raise Unauthenticated(f"Send an API key: Authorization: Bearer KEY, or X-API-Key: KEY.{also}")
     services.readiness.require()
-    if services.access_tokens is not None and bearer is not None and looks_like_token(presented):
-        caller = await services.access_tokens.verify(presented)
+    if services.access_tokens is not None and bearer and looks_like_token(bearer):
+        caller = await services.access_tokens.verify(bearer)
         return _actor(request, f"oidc:{caller.subject}", caller)
     key = await services.known_keys.verify(presented)
     return _actor(request, f"key:{key.id}", key)
