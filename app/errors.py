@@ -41,14 +41,34 @@ class Unauthenticated(AppError):
     title = "Authentication required"
 
 
+class InvalidCredentials(Unauthenticated):
+    """Something was presented, and it is no valid key or token."""
+
+
 class Denied(AppError):
     code = "forbidden"
     title = "Forbidden"
 
 
+class InsufficientScope(Denied):
+    """The caller is known, and may not do this; `needed` is the role that may."""
+
+    def __init__(self, detail: str, *, needed: str | None = None) -> None:
+        super().__init__(detail)
+        self.needed = needed
+
+
 class NotFound(AppError):
     code = "not_found"
     title = "Not found"
+
+
+class TenantNotFound(NotFound):
+    code = "tenant_not_found"
+    title = "Tenant not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such tenant.")
 
 
 class Conflict(AppError):

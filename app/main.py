@@ -13,8 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.routing import BaseRoute
 
+from app.access import routes as access
 from app.allow import Allow
+from app.apikeys.cache import KeyCache
 from app.apikeys.service import Keys
+from app.apikeys.use import KeyUse
 from app.catalog import routes as catalog
 from app.config import routes as config
 from app.config.schemas import VersionOut
@@ -57,6 +60,8 @@ from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
 from app.tenants import routes as tenants
 from app.tenants.schemas import TenantFull, TenantOut
+from app.tokens.provider import Provider
+from app.tokens.verifier import Verifier
 from app.worker import Worker
 
 _log = logger(__name__)
@@ -73,6 +78,7 @@ _ROUTERS = (
     features.router,
     limits.router,
     catalog.router,
+    access.router,
     ofrep.router,
     operations.router,
     isolation.router,
@@ -85,6 +91,7 @@ _TAGS = {
     "configuration": "A tenant's configuration, its history, and the way back",
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
+    "api-keys": "Who may call: making, rotating and revoking API keys",
     "ofrep": "What a tenant may use, by the OpenFeature remote evaluation protocol",
     "integrations": "What a tenant is connected with, and whether it answers",
     "limits": "How much a tenant may use, and how much of it it does",
@@ -176,10 +183,14 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
         database = request_database(settings)
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
         readiness = Readiness()
+        keys, use = Keys(settings.api_key_pepper.get_secret_value()), KeyUse(database)
+        provider = Provider.of(settings)
         policy = Policy(Allow.parse(settings.integration_allow))
         services = Services(
             database=database,
-            keys=Keys(settings.api_key_pepper.get_secret_value()),
+            keys=keys,
+            known_keys=KeyCache(keys, database, settings.direct_dsn(), use=use),
+            access_tokens=None if provider is None else Verifier(provider),
             page_tokens=PageTokens.of(settings.api_key_pepper.get_secret_value()),
             waiter=Waiter(database, settings.direct_dsn()),
             flags=FlagCache(database, settings.direct_dsn(), max_age=settings.flags_max_age),
@@ -195,7 +206,10 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
         app.state.services = services
         async with database, ddl:
             services.waiter.start()
-            tasks = [asyncio.create_task(_prepare(settings, services, ddl), name="prepare")]
+            tasks = [
+                asyncio.create_task(_prepare(settings, services, ddl), name="prepare"),
+                asyncio.create_task(use.run(), name="key-use"),
+            ]
             if services.worker is not None:
                 tasks.append(asyncio.create_task(services.worker.run(), name="worker"))
             try:
@@ -226,11 +240,13 @@ async def _prepare(settings: Settings, services: Services, ddl: Database) -> Non
 
 async def _stop(services: Services, tasks: list[asyncio.Task[None]]) -> None:
     services.release()
-    preparing, *working = tasks
+    preparing, using = tasks[:2]
     preparing.cancel()
-    ended = await asyncio.gather(
-        services.waiter.stop(), services.flags.stop(), preparing, *working, return_exceptions=True
-    )
+    using.cancel()
+    listening = [services.waiter.stop(), services.flags.stop(), services.known_keys.stop()]
+    if services.access_tokens is not None:
+        listening.append(services.access_tokens.stop())
+    ended = await asyncio.gather(*listening, *tasks, return_exceptions=True)
     for error in ended:
         if isinstance(error, Exception) and error is not services.readiness.failure:
             _log.error("stopped_with_an_error", exc_info=error)

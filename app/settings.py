@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app import oidc
 from app.allow import Allow
 from app.keyring import Keyring, parse_keys
 
@@ -57,6 +58,31 @@ def _backup_url(value: str) -> str:
         return str(Path(value).absolute())
     if urlsplit(value).password is not None:
         raise ValueError("must hold no password; give the store its credentials by its own variables")
+    return value
+
+
+def _issuer(value: str, info: ValidationInfo) -> str:
+    return oidc.require_issuer(value, allow_http=info.data.get("oidc_allow_http", False)) if value else value
+
+
+def _audience(value: str, info: ValidationInfo) -> str:
+    if not value and info.data.get("oidc_issuer"):
+        raise ValueError("must say for whom the tokens of BF_OIDC_ISSUER are, else those for others would do")
+    return value
+
+
+def _role_map(value: str) -> str:
+    oidc.role_map(value)
+    return value
+
+
+def _algorithms(value: str) -> str:
+    oidc.algorithms(value)
+    return value
+
+
+def _types(value: str) -> str:
+    oidc.types(value)
     return value
 
 
@@ -143,6 +169,24 @@ class Settings(BaseSettings):
     flags_max_age: float = Field(30.0, gt=0, description="Seconds an API process keeps a tenant's flags for OFREP.")
     worker_concurrency: int = Field(2, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
+
+    oidc_allow_http: bool = Field(False, description="Of an issuer that is no loopback address, too.")
+    oidc_issuer: Annotated[str, AfterValidator(_issuer)] = Field(
+        "", description="Whose access tokens are taken beside API keys; its keys are found by OpenID discovery."
+    )
+    oidc_audience: Annotated[str, AfterValidator(_audience)] = Field("", validate_default=True)
+    oidc_algorithms: Annotated[str, AfterValidator(_algorithms)] = "RS256"
+    oidc_types: Annotated[str, AfterValidator(_types)] = Field(
+        "at+jwt", description="The `typ` a token may have; at+jwt,jwt for a provider without RFC 9068."
+    )
+    oidc_roles_claim: str = Field("roles", min_length=1, description="A claim, or a path to one: realm_access.roles.")
+    oidc_role_map: Annotated[str, AfterValidator(_role_map)] = Field(
+        "", description="VALUE=ROLE,VALUE=ROLE; by default each role by its own name."
+    )
+    oidc_tenant_claim: str = Field(
+        "", description="A claim, or a path to one, that names the only tenant a token is for, or has *."
+    )
+    oidc_leeway: float = Field(30.0, ge=0, le=300, description="Seconds that the issuer's clock may differ.")
 
     delete_grace: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."

@@ -2,6 +2,7 @@
 
     provision    POST against setup_tenant() one by one, the 1,000th tenant against the 100th, `bf-admin up`
     throughput   CPU of the whole system for a tenant, many at once, against setup_tenant()
+    authentication  CPU that a key or a token adds to a request
     idle         queries of processes that nobody talks to
     config_read  GET of a tenant's configuration against a bare route that selects the same row
     limits       bulk and single INSERTs, and provisioning, against tables whose rows nobody counts
@@ -18,9 +19,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import config_read, idle, limits, lists, ofrep, process, provision, tenant_roles, throughput
+from bench import authentication, config_read, idle, limits, lists, ofrep, process, provision, tenant_roles, throughput
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
+    "authentication": authentication.main,
     "provision": provision.main,
     "throughput": throughput.main,
     "idle": idle.main,

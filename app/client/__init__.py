@@ -24,6 +24,7 @@ from app.client.errors import (
     WaitTimeout,
 )
 from app.client.models import (
+    ApiKey,
     Backup,
     Batch,
     BatchItem,
@@ -32,6 +33,7 @@ from app.client.models import (
     Health,
     Isolation,
     IsolationFault,
+    NewApiKey,
     NewTenant,
     Operation,
     OperationEvent,
@@ -65,6 +67,7 @@ from app.client.settings import (
 
 __all__ = [
     "ApiError",
+    "ApiKey",
     "AsyncClient",
     "Backup",
     "BadRequest",
@@ -93,6 +96,7 @@ __all__ = [
     "IsolationFault",
     "Limit",
     "Limits",
+    "NewApiKey",
     "NewTenant",
     "NotFound",
     "Operation",

@@ -250,6 +250,28 @@ class Backup(Model):
     tables: tuple[BackupTable, ...]
 
 
+class ApiKey(Model):
+    """`replaces` is the key that was rotated into this one."""
+
+    id: str
+    name: str
+    role: str
+    tenant_id: str | None
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None = None
+    replaces: str | None = None
+    usable: bool
+
+
+class NewApiKey(ApiKey):
+    """`key` is the secret: shown once, and not by repr()."""
+
+    key: str | None = Field(None, repr=False)
+
+
 class Migration(Model):
     """`applied_at` is None while it is pending."""
 

@@ -22,6 +22,7 @@ from app.log import logger
 
 _log = logger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
+_REALM: Final = 'Bearer realm="apg-bf-tenant-admin"'
 # The patterns of ids, tiers and features.
 _WORD: Final = re.compile(r"\^\[a-z]\[a-z0-9_]\{([0-9]+),([0-9]+)}\$")
 
@@ -93,11 +94,24 @@ def _of(request: Request, error: AppError, status: int) -> ProblemResponse:
 def _headers(error: AppError, status: int) -> dict[str, str]:
     if status == 503:
         return {"Retry-After": str(getattr(error, "retry_after", 2))}
-    if status == 401:
-        return {"WWW-Authenticate": 'Bearer realm="apg-bf-tenant-admin"'}
+    challenge = _challenge(error)
+    if challenge is not None:
+        return {"WWW-Authenticate": challenge}
     if status in {408, 413}:
         return {"Connection": "close"}
     return {}
+
+
+def _challenge(error: AppError) -> str | None:
+    """RFC 6750: who presents nothing is told no error; who may not, which role may."""
+    if isinstance(error, errors.InvalidCredentials):
+        return f'{_REALM}, error="invalid_token", error_description="{error.detail}"'
+    if isinstance(error, errors.Unauthenticated):
+        return _REALM
+    if isinstance(error, errors.InsufficientScope):
+        scope = "" if error.needed is None else f', scope="{error.needed}"'
+        return f'{_REALM}, error="insufficient_scope"{scope}'
+    return None
 
 
 def internal_error(request: Request) -> ProblemResponse:

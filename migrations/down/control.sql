@@ -67,6 +67,8 @@ DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_reco
 
 DROP FUNCTION IF EXISTS bf_control.tenant_next_generation(), bf_control.tenant_role_follow();
 
+DROP FUNCTION IF EXISTS bf_control.api_key_notify();
+
 DROP FUNCTION IF EXISTS
     bf_control.list_features(), bf_control.trigrams(text), bf_control.tenant_config_history_number();
 

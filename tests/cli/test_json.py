@@ -63,6 +63,7 @@ _GOOD = {
     "isolation check": ([], {"status", "faults"}),
     "api-key create": (["--name", "n", "--role", "viewer"], {"id", "key"}),
     "api-key list": ([], {"items"}),
+    "api-key rotate": (["{key_id}", "--overlap", "1h"], {"id", "key", "replaces"}),
     "api-key revoke": (["{key_id}"], {"id", "revoked"}),
     "sql upgrade": ([], {"sql"}),
     "openapi": ([], {"openapi", "paths"}),

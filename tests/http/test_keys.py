@@ -29,6 +29,8 @@ _POSTS: dict[str, Any] = {
     "/v1/tenants/acme_corp/backups": {},
     "/v1/tenants/acme_corp/config/rollback": {"version": 1},
     "/v1/tenants/acme_corp/integrations/auth_rbac/check": None,
+    "/v1/api-keys": {"name": "n", "role": "viewer"},
+    "/v1/api-keys/0000000000000000/rotate": {},
 }
 # They change nothing.
 _WITHOUT = {"/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/{key}"}
@@ -50,7 +52,8 @@ async def test_a_key_that_is_none_is_400_at_every_route_and_does_nothing(
     idle_api: Api, superuser: asyncpg.Connection, operation: str, subtests: pytest.Subtests
 ) -> None:
     posts = {r.path for r in auth.api_routes(idle_api.app) if "POST" in (r.methods or ())}
-    named = {path.replace("{tenant_id}", "acme_corp").replace("{capability}", "auth_rbac") for path in posts}
+    of = {"{tenant_id}": "acme_corp", "{capability}": "auth_rbac", "{key_id}": "0" * 16}
+    named = {"/".join(of.get(part, part) for part in path.split("/")) for path in posts}
     assert named == _POSTS.keys() | _WITHOUT
     before = await counts(superuser)
     for route, body in _POSTS.items():

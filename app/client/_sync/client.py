@@ -8,6 +8,7 @@ import httpx
 
 from app.client import _config
 from app.client._config import Times
+from app.client._sync.api_keys import ApiKeys
 from app.client._sync.catalog import Catalog
 from app.client._sync.config import Config
 from app.client._sync.features import TenantFeatures
@@ -23,9 +24,9 @@ from app.client._sync.transport import Transport
 class Client:
     """A typed client of the tenant control plane.
 
-    `base_url` is by default BF_API_URL, `api_key` BF_API_KEY. In seconds: `timeout` is for one answer, beyond
-    what it was asked to wait; `retry_for` is how long a call goes on trying; `wait_timeout` is what `wait=True`
-    means. Use it as a context manager, or close it.
+    `base_url` is by default BF_API_URL, `api_key` BF_API_KEY; an access token may take the key's place. In seconds:
+    `timeout` is for one answer, beyond what it was asked to wait; `retry_for` is how long a call goes on trying;
+    `wait_timeout` is what `wait=True` means. Use it as a context manager, or close it.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Client:
         self.config = Config(transport)
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
+        self.api_keys = ApiKeys(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 
