@@ -60,6 +60,12 @@ def _backup_url(value: str) -> str:
     return value
 
 
+def _event_source(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,500}", value) is None:
+        raise ValueError("must be a URI, such as https://bf.example.com or urn:example:bf")
+    return value
+
+
 Identifier = Annotated[str, AfterValidator(_identifier)]
 
 
@@ -141,6 +147,13 @@ class Settings(BaseSettings):
     flags_max_age: float = Field(30.0, gt=0, description="Seconds an API process keeps a tenant's flags for OFREP.")
     worker_concurrency: int = Field(2, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
+
+    event_source: Annotated[str, AfterValidator(_event_source)] = Field(
+        "urn:apg:bf-tenant-admin", description="The `source` of events that webhooks are sent: a URI of this service."
+    )
+    event_retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=30), ge=timedelta(days=4), description="How long events are kept, to be sent again."
+    )
 
     delete_grace: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."

@@ -50,15 +50,18 @@ from app.client.settings import (
     CatalogTier,
     Configuration,
     ConfigVersion,
+    Delivery,
     Difference,
     Feature,
     Features,
     Integration,
     IntegrationCheck,
     IntegrationSettings,
+    IssuedWebhook,
     Limit,
     Limits,
     TenantUsage,
+    Webhook,
 )
 
 __all__ = [
@@ -77,6 +80,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "ConnectionFailed",
+    "Delivery",
     "Difference",
     "DowngradePlan",
     "Feature",
@@ -87,6 +91,7 @@ __all__ = [
     "Integration",
     "IntegrationCheck",
     "IntegrationSettings",
+    "IssuedWebhook",
     "Limit",
     "Limits",
     "NewTenant",
@@ -116,4 +121,5 @@ __all__ = [
     "UnexpectedAnswer",
     "ValidationFailed",
     "WaitTimeout",
+    "Webhook",
 ]

@@ -94,6 +94,7 @@ _PATHS: Final = {
     "name": "ai_insights",
     "key": "ai_insights",
     "capability": "auth_rbac",
+    "webhook_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
     "operation_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
 }
 

@@ -46,6 +46,12 @@ DROP FUNCTION IF EXISTS
     bf_control.tables_of_tenants(), bf_control.tenant_records(text), bf_control.forget_tenant(text),
     bf_control.insert_records(regclass, jsonb), bf_control.restore_tenant_records(text, jsonb, integer, uuid);
 
+DROP TABLE IF EXISTS bf_control.webhook_delivery, bf_control.webhook_secret;
+
+DROP FUNCTION IF EXISTS bf_control.queue_event(bf_control.event);
+
+DROP TABLE IF EXISTS bf_control.webhook, bf_control.event;
+
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,
@@ -59,6 +65,11 @@ DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_reco
     bf_control.is_tenant_id(text);
 
 DROP FUNCTION IF EXISTS bf_control.tenant_next_generation();
+
+DROP FUNCTION IF EXISTS
+    bf_control.record_event(text, text, text, jsonb), bf_control.keep_integration_webhooks(text, jsonb),
+    bf_control.tenant_event(), bf_control.tenant_config_event(), bf_control.usage_event_event(),
+    bf_control.operation_ended_event();
 
 DROP FUNCTION IF EXISTS
     bf_control.list_features(), bf_control.trigrams(text), bf_control.tenant_config_history_number();

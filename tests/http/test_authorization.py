@@ -69,6 +69,15 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("PUT", "/v1/catalog/tiers/{name}"): Role.ADMIN,
     ("POST", "/ofrep/v1/evaluate/flags"): Role.READER,
     ("POST", "/ofrep/v1/evaluate/flags/{key}"): Role.READER,
+    ("GET", "/v1/webhooks"): Role.ADMIN,
+    ("POST", "/v1/webhooks"): Role.ADMIN,
+    ("GET", "/v1/webhooks/{webhook_id}"): Role.ADMIN,
+    ("DELETE", "/v1/webhooks/{webhook_id}"): Role.ADMIN,
+    ("POST", "/v1/webhooks/{webhook_id}/rotate"): Role.ADMIN,
+    ("POST", "/v1/webhooks/{webhook_id}/enable"): Role.ADMIN,
+    ("POST", "/v1/webhooks/{webhook_id}/test"): Role.ADMIN,
+    ("POST", "/v1/webhooks/{webhook_id}/replay"): Role.ADMIN,
+    ("GET", "/v1/webhooks/{webhook_id}/deliveries"): Role.ADMIN,
     ("GET", "/v1/operations"): Role.VIEWER,
     ("POST", "/v1/operations/{operation_id}/cancel"): Role.OPERATOR,
     ("POST", "/v1/operations/{operation_id}/retry"): Role.OPERATOR,
@@ -88,7 +97,13 @@ async def _call(
     api: Api, method: str, path: str, headers: dict[str, str], *, tenant_id: str = "acme_corp"
 ) -> httpx.Response:
     """Without the client's own key."""
-    names = {"operation_id": uuid4(), "name": "ai_insights", "key": "ai_insights", "capability": "auth_rbac"}
+    names = {
+        "operation_id": uuid4(),
+        "webhook_id": uuid4(),
+        "name": "ai_insights",
+        "key": "ai_insights",
+        "capability": "auth_rbac",
+    }
     path = path.format(tenant_id=tenant_id, **names)
     content = b"{}" if method in {"POST", "PUT", "PATCH"} else None
     transport = httpx.ASGITransport(api.app)

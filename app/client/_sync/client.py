@@ -18,6 +18,7 @@ from app.client._sync.operations import Operations
 from app.client._sync.schema import Schema
 from app.client._sync.tenants import Tenants
 from app.client._sync.transport import Transport
+from app.client._sync.webhooks import Webhooks
 
 
 class Client:
@@ -58,6 +59,7 @@ class Client:
         self.config = Config(transport)
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
+        self.webhooks = Webhooks(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 
