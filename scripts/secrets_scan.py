@@ -1,7 +1,7 @@
 """Looks for secrets in every file that git has: `make secrets-scan`.
 
-By their form alone, which keys have that are meant to be found: nothing has to be explained away in a list. What
-is fine all the same says so in its line: `secrets-scan: allow`. Of what it finds it prints the place, and never the secret.
+By their form alone, which keys have that are meant to be found: nothing has to be explained away in a list. What is
+fine all the same says so in its line: `secrets-scan: allow`. It prints where it has found something, and never what.
 """
 
 import re
