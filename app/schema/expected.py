@@ -18,19 +18,18 @@ from app.schema.script import Migration
 class _Blueprint:
     tenant_id: str
     schema_name: str
-    app_role: str
+    ways_in: frozenset[str]
     lines: tuple[str, ...]
 
     def of(self, *, tenant_id: str, schema_name: str, closed: bool) -> tuple[str, ...]:
         """The blueprint's own names are longer than, and no part of, anything else in the lines.
 
-        `closed` to the application role: its way into the schema is missing, and nothing else.
+        `closed`: the way into the schema is missing of whoever works for the tenant, and nothing else.
         """
-        way_in = f"schema grant\t\tUSAGE to {self.app_role}" if closed else None
         return tuple(
             line.replace(self.schema_name, schema_name).replace(self.tenant_id, tenant_id)
             for line in self.lines
-            if line != way_in
+            if not (closed and line in self.ways_in)
         )
 
 
@@ -99,4 +98,6 @@ class ExpectedTenants:
             )
         await queries.build_blueprint(conn, tenant_id=tenant_id, schema_name=schema_name, statements=statements)
         lines = await catalogue.read(conn, schema_name)
-        return _Blueprint(tenant_id, schema_name, await queries.app_role(conn), lines or ())
+        admitted = await queries.admitted(conn, tenant_id)
+        ways_in = frozenset(f"schema grant\t\tUSAGE to {role}" for role in admitted)
+        return _Blueprint(tenant_id, schema_name, ways_in, lines or ())
