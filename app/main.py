@@ -62,10 +62,13 @@ from app.tenants import routes as tenants
 from app.tenants.schemas import TenantFull, TenantOut
 from app.tokens.provider import Provider
 from app.tokens.verifier import Verifier
+from app.webhooks import routes as webhooks
+from app.webhooks.schemas import DeliveryOut, IssuedWebhookOut, ReplayOut, WebhookOut
 from app.worker import Worker
 
 _log = logger(__name__)
 MAX_BODY = 1024 * 1024
+_WEBHOOKS = (WebhookOut, IssuedWebhookOut, DeliveryOut, ReplayOut)
 _INTEGRATIONS = (IntegrationOut, IntegrationList, CheckOut)
 _ROUTERS = (
     schema.router,
@@ -80,6 +83,7 @@ _ROUTERS = (
     catalog.router,
     access.router,
     ofrep.router,
+    webhooks.router,
     operations.router,
     isolation.router,
     health.router,
@@ -95,6 +99,7 @@ _TAGS = {
     "ofrep": "What a tenant may use, by the OpenFeature remote evaluation protocol",
     "integrations": "What a tenant is connected with, and whether it answers",
     "limits": "How much a tenant may use, and how much of it it does",
+    "webhooks": "Telling others what happens: CloudEvents, signed, at least once",
     "isolation": "Whether every tenant is held apart",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
@@ -169,7 +174,7 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS):
+        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS, *_WEBHOOKS):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)

@@ -86,6 +86,12 @@ def _types(value: str) -> str:
     return value
 
 
+def _event_source(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,500}", value) is None:
+        raise ValueError("must be a URI, such as https://bf.example.com or urn:example:bf")
+    return value
+
+
 Identifier = Annotated[str, AfterValidator(_identifier)]
 
 
@@ -187,6 +193,13 @@ class Settings(BaseSettings):
         "", description="A claim, or a path to one, that names the only tenant a token is for, or has *."
     )
     oidc_leeway: float = Field(30.0, ge=0, le=300, description="Seconds that the issuer's clock may differ.")
+
+    event_source: Annotated[str, AfterValidator(_event_source)] = Field(
+        "urn:apg:bf-tenant-admin", description="The `source` of events that webhooks are sent: a URI of this service."
+    )
+    event_retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=30), ge=timedelta(days=4), description="How long events are kept, to be sent again."
+    )
 
     delete_grace: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
+from app.allow import Allow
 from app.backups.making import Backups
 from app.backups.store import Store
 from app.db.pool import Connection, Database
@@ -13,6 +14,8 @@ from app.db.pools import ddl_database
 from app.db.readiness import Readiness
 from app.errors import AppError, DatabaseError
 from app.http import queries as idempotency
+from app.integrations.endpoint import Policy
+from app.integrations.pinned import Pinned
 from app.isolation import service as isolation
 from app.jobs.runner import RetryJob, Runner
 from app.kinds import RULES
@@ -29,6 +32,8 @@ from app.tenants import purge
 from app.tenants.bulk_handler import ChangeHandler
 from app.tenants.handlers import ProvisionHandler
 from app.tenants.lifecycle_handlers import BackupHandler, PurgeHandler, RestoreHandler
+from app.webhooks.dispatcher import Dispatcher
+from app.webhooks.sending import SECONDS, Sender
 
 _log = logger(__name__)
 # How often, in seconds, unfinished operations without a job are looked for.
@@ -88,6 +93,19 @@ async def work_off(settings: Settings, database: Database, operation_id: UUID) -
         await running
 
 
+def dispatcher(settings: Settings, database: Database) -> Dispatcher:
+    """What sends webhooks their events."""
+    # More than may be under way: a name server that answers nobody holds up those alone whose name it has.
+    pinned = Pinned(Policy(Allow.parse(settings.integration_allow)), threads=80)
+    return Dispatcher(
+        database,
+        settings.direct_dsn(),
+        Sender(pinned, source=settings.event_source),
+        settings.keyring(),
+        retention=settings.event_retention,
+    )
+
+
 class Worker:
     """Runs jobs in whichever process asked for it."""
 
@@ -96,6 +114,7 @@ class Worker:
         self._database = database
         self._readiness = readiness
         self._runner = Runner(database, self._executor(), concurrency=settings.worker_concurrency)
+        self._dispatcher = dispatcher(settings, database)
 
     def _executor(self) -> Executor:
         return executor(self._settings, self._database)
@@ -113,10 +132,13 @@ class Worker:
             asyncio.create_task(self._purge(), name="purge"),
             asyncio.create_task(self._isolation(), name="isolation"),
         ]
+        telling = asyncio.create_task(self._dispatcher.run(self._runner.stopping), name="webhooks")
         try:
             await self._runner.run(drain_timeout=self._settings.drain_timeout)
+            # It has had as long to end what it was sending: seconds at most.
+            await asyncio.wait({telling}, timeout=SECONDS)
         finally:
-            for task in beside:
+            for task in (*beside, telling):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task

@@ -21,6 +21,7 @@ from app.cli import (
     serve,
     tenants,
     transfer,
+    webhooks,
 )
 from app.cli.failure import Commands, Failure
 from app.db.embedded import EmbeddedError
@@ -46,7 +47,8 @@ cli.add_typer(features.cli, name="features", help="A tenant's features: list, en
 cli.add_typer(catalog.cli, name="catalog", help="What there is to choose from: features and tiers.")
 cli.add_typer(backups.tenant, name="tenant", help="One tenant: show, suspend, resume, delete, restore, back up, purge.")
 cli.add_typer(integrations.cli, name="integrations", help="Integrations: list, get, set, delete, check.")
-cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations: rotate.")
+cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations and webhooks: rotate.")
+cli.add_typer(webhooks.cli, name="webhook", help="Webhooks: create, list, delete, test, deliveries, replay.")
 cli.add_typer(limits.cli, name="limits", help="Limits: of a tenant, and which there are.")
 cli.add_typer(config.cli, name="config", help="A tenant's configuration: get, set, history, rollback.")
 cli.add_typer(isolation.cli, name="isolation", help="Whether every tenant is held apart: check.")

@@ -54,15 +54,18 @@ from app.client.settings import (
     CatalogTier,
     Configuration,
     ConfigVersion,
+    Delivery,
     Difference,
     Feature,
     Features,
     Integration,
     IntegrationCheck,
     IntegrationSettings,
+    IssuedWebhook,
     Limit,
     Limits,
     TenantUsage,
+    Webhook,
 )
 
 __all__ = [
@@ -82,6 +85,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "ConnectionFailed",
+    "Delivery",
     "Difference",
     "DowngradePlan",
     "Feature",
@@ -94,6 +98,7 @@ __all__ = [
     "IntegrationSettings",
     "Isolation",
     "IsolationFault",
+    "IssuedWebhook",
     "Limit",
     "Limits",
     "NewApiKey",
@@ -124,4 +129,5 @@ __all__ = [
     "UnexpectedAnswer",
     "ValidationFailed",
     "WaitTimeout",
+    "Webhook",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from pydantic_core import to_json
 
@@ -162,6 +162,10 @@ def api_key_path(key_id: str) -> str:
 
 def limit_path(name: str) -> str:
     return f"/v1/catalog/limits/{_segment(name)}"
+
+
+def webhook_path(webhook_id: UUID | str) -> str:
+    return f"/v1/webhooks/{_segment(str(webhook_id))}"
 
 
 def operation_path(operation: OperationRef) -> str:

@@ -46,6 +46,12 @@ DROP FUNCTION IF EXISTS
     bf_control.tables_of_tenants(), bf_control.tenant_records(text), bf_control.forget_tenant(text),
     bf_control.insert_records(regclass, jsonb), bf_control.restore_tenant_records(text, jsonb, integer, uuid);
 
+DROP TABLE IF EXISTS bf_control.webhook_delivery, bf_control.webhook_secret;
+
+DROP FUNCTION IF EXISTS bf_control.queue_event(bf_control.event);
+
+DROP TABLE IF EXISTS bf_control.webhook, bf_control.event;
+
 DROP TABLE IF EXISTS bf_control.isolation_check;
 
 DROP FUNCTION IF EXISTS
@@ -68,6 +74,11 @@ DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_reco
 DROP FUNCTION IF EXISTS bf_control.tenant_next_generation(), bf_control.tenant_role_follow();
 
 DROP FUNCTION IF EXISTS bf_control.api_key_notify();
+
+DROP FUNCTION IF EXISTS
+    bf_control.record_event(text, text, text, jsonb), bf_control.keep_integration_webhooks(text, jsonb),
+    bf_control.tenant_event(), bf_control.tenant_config_event(), bf_control.usage_event_event(),
+    bf_control.operation_ended_event();
 
 DROP FUNCTION IF EXISTS
     bf_control.list_features(), bf_control.trigrams(text), bf_control.tenant_config_history_number();

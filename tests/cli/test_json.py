@@ -44,6 +44,15 @@ _GOOD = {
     "integrations check": (["acme", "auth_rbac"], {"ok", "error"}),
     "integrations delete": (["acme", "auth_rbac", "--yes"], {"capability", "deleted"}),
     "secrets rotate": ([], {"rotated", "current", "unreadable"}),
+    "webhook create": (["--url", "{endpoint}"], {"id", "secret"}),
+    "webhook list": ([], {"items"}),
+    "webhook show": (["{key_id}"], {"id", "url"}),
+    "webhook rotate": (["{key_id}", "--overlap", "60"], {"id", "secret"}),
+    "webhook enable": (["{key_id}"], {"id", "enabled"}),
+    "webhook deliveries": (["{key_id}"], {"items"}),
+    "webhook replay": (["{key_id}", "--since", "2026-01-31T09:00:00Z"], {"replayed", "next_since"}),
+    "webhook test": (["{webhook_id}"], {"id", "status"}),
+    "webhook delete": (["{webhook_id}", "--yes"], {"id", "deleted"}),
     "tenant delete": (["acme", "--yes"], {"tenant_id", "purge_time"}),
     "tenant purge": (["acme", "--yes"], {"tenant_id", "backup_id"}),
     "tenant restore": (["acme"], {"tenant_id", "state"}),
@@ -103,7 +112,10 @@ def _words(name: str) -> list[str]:
     arguments, _ = _GOOD[name]
     return [
         *name.split(),
-        *(argument.format(key_id="0" * 16, endpoint="https://auth.acme.example") for argument in arguments),
+        *(
+            argument.format(key_id="0" * 16, webhook_id="0" * 32, endpoint="https://auth.acme.example")
+            for argument in arguments
+        ),
         "--json",
     ]
 
@@ -118,7 +130,7 @@ def test_every_command_is_in_this_file() -> None:
 
 async def test_what_goes_well_is_one_document(empty_dsn: str, tmp_path: Path) -> None:
     """In the order of a database's life."""
-    key_id, port = "", free_port()
+    key_id, webhook_id, port = "", "", free_port()
     env = environment(
         empty_dsn,
         BF_BACKUP_URL=str(tmp_path / "backups"),
@@ -127,10 +139,12 @@ async def test_what_goes_well_is_one_document(empty_dsn: str, tmp_path: Path) ->
     )
     async with await asyncio.start_server(_no_content, "127.0.0.1", port):
         for name, (arguments, keys) in _GOOD.items():
-            filled = [one.format(key_id=key_id, endpoint=f"http://127.0.0.1:{port}") for one in arguments]
+            ids = {"key_id": key_id, "webhook_id": webhook_id}
+            filled = [one.format(**ids, endpoint=f"http://127.0.0.1:{port}") for one in arguments]
             document = _document(await command(*name.split(), *filled, "--json", env=env), 0)
             assert keys <= document.keys(), name
             key_id = str(document.get("id", key_id))
+            webhook_id = key_id if name == "webhook create" else webhook_id
     assert key_id
 
 

@@ -76,6 +76,15 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", "/v1/api-keys/{key_id}/rotate"): Role.ADMIN,
     ("POST", "/ofrep/v1/evaluate/flags"): Role.READER,
     ("POST", "/ofrep/v1/evaluate/flags/{key}"): Role.READER,
+    ("GET", "/v1/webhooks"): Role.ADMIN,
+    ("POST", "/v1/webhooks"): Role.ADMIN,
+    ("GET", "/v1/webhooks/{webhook_id}"): Role.ADMIN,
+    ("DELETE", "/v1/webhooks/{webhook_id}"): Role.ADMIN,
+    ("POST", "/v1/webhooks/{webhook_id}/rotate"): Role.ADMIN,
+    ("POST", "/v1/webhooks/{webhook_id}/enable"): Role.ADMIN,
+    ("POST", "/v1/webhooks/{webhook_id}/test"): Role.ADMIN,
+    ("POST", "/v1/webhooks/{webhook_id}/replay"): Role.ADMIN,
+    ("GET", "/v1/webhooks/{webhook_id}/deliveries"): Role.ADMIN,
     ("GET", "/v1/operations"): Role.VIEWER,
     ("POST", "/v1/operations/{operation_id}/cancel"): Role.OPERATOR,
     ("POST", "/v1/operations/{operation_id}/retry"): Role.OPERATOR,
@@ -95,8 +104,13 @@ async def _call(
     api: Api, method: str, path: str, headers: dict[str, str], *, tenant_id: str = "acme_corp"
 ) -> httpx.Response:
     """Without the client's own key."""
-    names = {"operation_id": uuid4(), "name": "ai_insights", "key": "ai_insights", "capability": "auth_rbac"} | {
-        "key_id": "0" * 16
+    names = {
+        "operation_id": uuid4(),
+        "webhook_id": uuid4(),
+        "key_id": "0" * 16,
+        "name": "ai_insights",
+        "key": "ai_insights",
+        "capability": "auth_rbac",
     }
     path = path.format(tenant_id=tenant_id, **names)
     content = b"{}" if method in {"POST", "PUT", "PATCH"} else None

@@ -31,6 +31,11 @@ _POSTS: dict[str, Any] = {
     "/v1/tenants/acme_corp/integrations/auth_rbac/check": None,
     "/v1/api-keys": {"name": "n", "role": "viewer"},
     "/v1/api-keys/0000000000000000/rotate": {},
+    "/v1/webhooks": {"url": "https://hooks.example.com"},
+    "/v1/webhooks/{webhook_id}/rotate": None,
+    "/v1/webhooks/{webhook_id}/enable": None,
+    "/v1/webhooks/{webhook_id}/test": None,
+    "/v1/webhooks/{webhook_id}/replay": {"since": "2026-01-31T09:00:00Z"},
 }
 # They change nothing.
 _WITHOUT = {"/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/{key}"}
@@ -57,7 +62,7 @@ async def test_a_key_that_is_none_is_400_at_every_route_and_does_nothing(
     assert named == _POSTS.keys() | _WITHOUT
     before = await counts(superuser)
     for route, body in _POSTS.items():
-        path = route.format(operation_id=operation.rpartition("/")[2])
+        path = route.format(operation_id=operation.rpartition("/")[2], webhook_id=uuid4())
         for key in (b"x" * 256, b'"' + b"x" * 256 + b'"', b"x" * 7000, b"", b'""', "clé".encode(), b"a\tb", b"a\x7fb"):
             with subtests.test(f"{route} {key[:9]!r}"):
                 problem(await _post(idle_api, path, body, key), 400, "invalid_idempotency_key")

@@ -18,6 +18,7 @@ from app.client._async.operations import Operations
 from app.client._async.schema import Schema
 from app.client._async.tenants import Tenants
 from app.client._async.transport import Transport
+from app.client._async.webhooks import Webhooks
 from app.client._config import Times
 
 
@@ -60,6 +61,8 @@ class AsyncClient:
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
         self.api_keys = ApiKeys(transport)
+
+        self.webhooks = Webhooks(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 

@@ -19,6 +19,7 @@ from app.client._sync.operations import Operations
 from app.client._sync.schema import Schema
 from app.client._sync.tenants import Tenants
 from app.client._sync.transport import Transport
+from app.client._sync.webhooks import Webhooks
 
 
 class Client:
@@ -60,6 +61,8 @@ class Client:
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
         self.api_keys = ApiKeys(transport)
+
+        self.webhooks = Webhooks(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 
