@@ -67,10 +67,14 @@ class ExpectedTenants:
         self._files = {m.version: m for m in migrations if m.layer == "tenant"}
         self._blueprints: dict[int, _Blueprint] = {}
 
-    async def prepare(self, version: int) -> None:
-        """Builds what difference() needs, in a transaction of its own; free when it is remembered."""
-        if version not in self._blueprints:
+    async def prepare(self, version: int, *, anew: bool = False) -> None:
+        """Builds what difference() needs, in a transaction of its own; free when it is remembered, unless `anew`."""
+        if anew or version not in self._blueprints:
             self._blueprints[version] = await self._build(version)
+
+    def knows(self, version: int) -> bool:
+        """Whether it is prepared."""
+        return version in self._blueprints
 
     @property
     def prepared(self) -> bool:
