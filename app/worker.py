@@ -28,6 +28,7 @@ from app.tenants import purge
 from app.tenants.bulk_handler import ChangeHandler
 from app.tenants.handlers import ProvisionHandler
 from app.tenants.lifecycle_handlers import BackupHandler, PurgeHandler, RestoreHandler
+from app.tenants.repair_handlers import FleetRepairHandler, FleetVerifyHandler, RepairHandler
 
 _log = logger(__name__)
 # How often, in seconds, unfinished operations without a job are looked for.
@@ -54,6 +55,9 @@ def executor(settings: Settings, database: Database) -> Executor:
         Kind.TENANT_BACKUP: BackupHandler(database=database, backups=backups),
         Kind.TENANT_PURGE: PurgeHandler(database=database, backups=backups),
         Kind.TENANT_RESTORE: RestoreHandler(database=database, backups=backups, expected=expected),
+        Kind.TENANT_REPAIR: RepairHandler(database=database, expected=expected),
+        Kind.FLEET_VERIFY: FleetVerifyHandler(database=database, expected=expected),
+        Kind.FLEET_REPAIR: FleetRepairHandler(database=database, expected=expected),
     }
 
     async def explain(conn: Connection, error: DatabaseError) -> str:

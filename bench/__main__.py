@@ -7,6 +7,7 @@
     limits       bulk and single INSERTs, and provisioning, against tables whose rows nobody counts
     ofrep        OFREP's 304 against a bare route behind the same middleware and authentication
     lists        pages of tenants out of 100,000 against out of 1,000, with each filter and order
+    verify       verifying one tenant among 10 and among 1,000
     process      seconds until `bf-admin serve` is ready; memory of api and worker
 
 Each has --help, --quick for a smoke run, and --json. Figures never decide on the exit status: that tells
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import config_read, idle, limits, lists, ofrep, process, provision, throughput
+from bench import config_read, idle, limits, lists, ofrep, process, provision, throughput, verify
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "provision": provision.main,
@@ -27,6 +28,7 @@ MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "limits": limits.main,
     "ofrep": ofrep.main,
     "lists": lists.main,
+    "verify": verify.main,
     "process": process.main,
 }
 

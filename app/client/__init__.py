@@ -28,6 +28,7 @@ from app.client.models import (
     Batch,
     BatchItem,
     DowngradePlan,
+    Drift,
     FullTenant,
     Health,
     NewTenant,
@@ -44,6 +45,7 @@ from app.client.models import (
     TenantOptions,
     TenantQuery,
     TenantState,
+    Verification,
 )
 from app.client.settings import (
     CatalogFeature,
@@ -79,6 +81,7 @@ __all__ = [
     "ConnectionFailed",
     "Difference",
     "DowngradePlan",
+    "Drift",
     "Feature",
     "Features",
     "Forbidden",
@@ -115,5 +118,6 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "ValidationFailed",
+    "Verification",
     "WaitTimeout",
 ]

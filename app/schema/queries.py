@@ -46,6 +46,7 @@ _FOR_TENANT = """
 SELECT ARRAY(SELECT replace(replace(s.statement, $2, quote_ident($3)), $4, $5)
                FROM unnest($1::text[]) WITH ORDINALITY AS s(statement, ordinal) ORDER BY s.ordinal)
 """
+_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _CREATE_SCHEMA = "SELECT format('CREATE SCHEMA %I', $1::text)"
 _SET_PATH = "SELECT format('SET LOCAL search_path = %I, pg_temp', $1::text)"
 _CALL_UPGRADE_TENANT = """
@@ -186,6 +187,11 @@ async def for_tenant(conn: Connection, written: Statements, *, names: tuple[str,
     texts = [written.make, written.finish, written.unmake, *written.aside]
     make, finish, unmake, *aside = await conn.fetchval(_FOR_TENANT, texts, *names)
     return Statements(ordinal=written.ordinal, make=make, finish=finish, unmake=unmake, aside=tuple(aside))
+
+
+async def as_of_one_moment(conn: Connection) -> None:
+    """What the transaction reads from here on; it must not have read anything. It writes nothing."""
+    await conn.execute(_ONE_MOMENT)
 
 
 async def app_role(conn: Connection) -> str:
