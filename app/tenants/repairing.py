@@ -48,7 +48,8 @@ class Repaired:
 
     def require_whole(self, tenant_id: str) -> None:
         """Raises TenantNotRepaired, with what is left and why."""
-        left = self.repair.left
+        # What others depend on comes first: with another owner, grants are others too.
+        left = sorted(self.repair.left, key=lambda drift: drift.kind.endswith("grant"))
         if left:
             told = "; ".join(_why(drift.kind, drift.name, self.repair.refused) for drift in left[:10])
             more = f"; and {len(left) - 10} more" if len(left) > 10 else ""
