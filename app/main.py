@@ -10,7 +10,8 @@ from datetime import timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.routing import BaseRoute
 
 from app.allow import Allow
 from app.apikeys.service import Keys
@@ -38,6 +39,8 @@ from app.integrations.check import Checker
 from app.integrations.endpoint import Policy
 from app.integrations.request import Rules
 from app.integrations.schemas import CheckOut, IntegrationList, IntegrationOut
+from app.isolation import routes as isolation
+from app.isolation import service as isolation_service
 from app.kinds import RULES
 from app.limits import routes as limits
 from app.log import logger
@@ -76,6 +79,7 @@ _ROUTERS = (
     catalog.router,
     ofrep.router,
     operations.router,
+    isolation.router,
     health.router,
     dashboard.router,
 )
@@ -89,6 +93,7 @@ _TAGS = {
     "integrations": "What a tenant is connected with, and whether it answers",
     "verification": "Whether tenants are as they must be, and mending what is not",
     "limits": "How much a tenant may use, and how much of it it does",
+    "isolation": "Whether every tenant is held apart",
     "operations": "Long work: following it, stopping it, doing it again",
     "health": "Probes",
 }
@@ -129,16 +134,23 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         servers=[{"url": "/", "description": "Where this document came from"}],
         separate_input_output_schemas=False,
-        generate_unique_id_function=lambda route: route.name,
+        routes=_routes(),
     )
-    for router in _ROUTERS:
-        first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
-        app.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
     problem.install(app)
     auth.require_declared_roles(app)
     _describe(app)
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Shared by the applications of a process: reading their signatures is most of what it takes to make one."""
+    every = APIRouter(generate_unique_id_function=lambda route: route.name)
+    for router in _ROUTERS:
+        first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
+        every.include_router(router, max_body_size=MAX_BODY, dependencies=first)
+    return every.routes
 
 
 def _version() -> str:
@@ -207,6 +219,7 @@ async def _prepare(settings: Settings, services: Services, ddl: Database) -> Non
 
     async def prepare() -> None:
         await startup.prepare(ddl, migrations, target)
+        await isolation_service.require(ddl, target, allow_unsafe=settings.allow_unsafe)
         if settings.bootstrap_admin_key_file is not None:
             async with ddl.transaction() as conn:
                 await services.keys.ensure_bootstrap_admin(conn, settings.bootstrap_admin_key_file)

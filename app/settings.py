@@ -130,6 +130,8 @@ class Settings(BaseSettings):
     create_roles: bool = True
     insert_default_data: bool = True
     enable_rls: bool = True
+    tenant_roles: bool = Field(False, description="A NOLOGIN role for each tenant, which reaches its schema alone.")
+    allow_unsafe: bool = Field(False, description="Start although isolation has faults: loud, and for the mending.")
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
     api_key_pepper: SecretStr = SecretStr("")

@@ -13,6 +13,7 @@ from app.db.pools import ddl_database
 from app.db.readiness import Readiness
 from app.errors import AppError, DatabaseError
 from app.http import queries as idempotency
+from app.isolation import service as isolation
 from app.jobs.runner import RetryJob, Runner
 from app.kinds import RULES
 from app.log import logger
@@ -35,6 +36,8 @@ _log = logger(__name__)
 _SWEEP = 15.0
 # How often tenants are looked for that are to be purged.
 _PURGE = 60.0
+# How often it is asked whether the hourly look at isolation is due.
+_ISOLATION = 60.0
 
 
 def executor(settings: Settings, database: Database) -> Executor:
@@ -109,7 +112,11 @@ class Worker:
         await self._readiness.wait_or(self._runner.stopping)
         if self._runner.stopping.is_set():
             return
-        beside = [asyncio.create_task(self._sweep(), name="sweep"), asyncio.create_task(self._purge(), name="purge")]
+        beside = [
+            asyncio.create_task(self._sweep(), name="sweep"),
+            asyncio.create_task(self._purge(), name="purge"),
+            asyncio.create_task(self._isolation(), name="isolation"),
+        ]
         try:
             await self._runner.run(drain_timeout=self._settings.drain_timeout)
         finally:
@@ -143,6 +150,15 @@ class Worker:
                 _log.warning("purge_failed", reason=error.detail)
             await asyncio.sleep(_PURGE)
 
+    async def _isolation(self) -> None:
+        """Looks hourly whether tenants are held apart: one worker does. What it finds is in the log, and in health."""
+        while True:
+            await asyncio.sleep(_ISOLATION)
+            try:
+                await isolation.check_due(self._database, files.target(self._settings))
+            except AppError as error:
+                _log.warning("isolation_check_failed", reason=error.detail)
+
 
 async def run(settings: Settings) -> None:
     """The `worker` command: raises AppError where the start is hopeless."""
@@ -154,7 +170,12 @@ async def run(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
         migrations, target = files.migrations(), files.target(settings)
-        preparing = asyncio.create_task(readiness.achieve(lambda: startup.prepare(database, migrations, target)))
+
+        async def prepare() -> None:
+            await startup.prepare(database, migrations, target)
+            await isolation.require(database, target, allow_unsafe=settings.allow_unsafe)
+
+        preparing = asyncio.create_task(readiness.achieve(prepare))
         running = asyncio.create_task(worker.run())
         await asyncio.wait({preparing, running}, return_when=asyncio.FIRST_COMPLETED)
         if readiness.failure is not None:

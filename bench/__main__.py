@@ -7,6 +7,7 @@
     limits       bulk and single INSERTs, and provisioning, against tables whose rows nobody counts
     ofrep        OFREP's 304 against a bare route behind the same middleware and authentication
     lists        pages of tenants out of 100,000 against out of 1,000, with each filter and order
+    tenant_roles provisioning and queries with a role for each tenant against without; the isolation check
     verify       verifying one tenant among 10 and among 1,000
     process      seconds until `bf-admin serve` is ready; memory of api and worker
 
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import config_read, idle, limits, lists, ofrep, process, provision, throughput, verify
+from bench import config_read, idle, limits, lists, ofrep, process, provision, tenant_roles, throughput, verify
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "provision": provision.main,
@@ -28,6 +29,7 @@ MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "limits": limits.main,
     "ofrep": ofrep.main,
     "lists": lists.main,
+    "tenant_roles": tenant_roles.main,
     "verify": verify.main,
     "process": process.main,
 }

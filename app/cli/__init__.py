@@ -12,6 +12,7 @@ from app.cli import (
     doctor,
     features,
     integrations,
+    isolation,
     keys,
     limits,
     repair,
@@ -50,6 +51,7 @@ cli.add_typer(integrations.cli, name="integrations", help="Integrations: list, g
 cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations: rotate.")
 cli.add_typer(limits.cli, name="limits", help="Limits: of a tenant, and which there are.")
 cli.add_typer(config.cli, name="config", help="A tenant's configuration: get, set, history, rollback.")
+cli.add_typer(isolation.cli, name="isolation", help="Whether every tenant is held apart: check.")
 cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 
 

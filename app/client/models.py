@@ -283,6 +283,26 @@ class VersionCount(Model):
     tenants: int
 
 
+class IsolationFault(Model):
+    """`tenant_id` is None for what concerns all tenants; `mend` is SQL."""
+
+    kind: str
+    tenant_id: str | None
+    reason: str
+    mend: str
+
+
+class Isolation(Model):
+    """What the last look found. `status` is `pass`, `warn` (something is left over) or `fail` (something is open)."""
+
+    status: str
+    checked_at: datetime | None
+    duration_ms: int
+    tenants: int
+    fault_count: int
+    faults: tuple[IsolationFault, ...]
+
+
 class SchemaState(Model):
     """`current` and `latest` are versions by layer; None for a layer that is not installed."""
 

@@ -25,7 +25,7 @@ _FRESH: Final = 60.0
 class _Blueprint:
     tenant_id: str
     schema_name: str
-    app_role: str
+    ways_in: frozenset[str]
     lines: tuple[str, ...]
     statements: Mapping[str, Statements] = field(repr=False)
     built_at: float = field(default_factory=time.monotonic)
@@ -34,13 +34,12 @@ class _Blueprint:
         """The tenant's lines, each with the blueprint's own. Its names are longer than, and no part of, anything else
         in the lines.
 
-        `closed` to the application role: its way into the schema is missing, and nothing else.
+        `closed`: the way into the schema is missing of whoever works for the tenant, and nothing else.
         """
-        way_in = f"schema grant\t\tUSAGE to {self.app_role}" if closed else None
         return {
             line.replace(self.schema_name, schema_name).replace(self.tenant_id, tenant_id): line
             for line in self.lines
-            if line != way_in
+            if not (closed and line in self.ways_in)
         }
 
 
@@ -167,10 +166,11 @@ class ExpectedTenants:
             )
         await queries.build_blueprint(conn, tenant_id=tenant_id, schema_name=schema_name, statements=statements)
         making = await catalogue.statements(conn, schema_name)
+        admitted = await queries.admitted(conn, tenant_id)
         return _Blueprint(
             tenant_id=tenant_id,
             schema_name=schema_name,
-            app_role=await queries.app_role(conn),
+            ways_in=frozenset(f"schema grant\t\tUSAGE to {role}" for role in admitted),
             lines=tuple(sorted(making)),
             statements=making,
         )

@@ -105,7 +105,7 @@ async def mend(conn: Connection, expected: ExpectedTenants, subject: Subject, *,
     What is left to be done `aside` is what takes long on tables in use. Raises Transient, with which all of it is to
     be rolled back and tried again. Leaves settings behind until the transaction ends.
     """
-    await mending_queries.set_context(conn, subject.tenant_id)
+    await mending_queries.begin(conn, subject.tenant_id)
     first = seen = await examine(conn, expected, subject)
     refused: dict[Key, str] = {}
     lifted: dict[str, str] = {}

@@ -13,6 +13,8 @@ from app.errors import DatabaseError, Transient
 _CREATE_SCHEMA = "SELECT format('CREATE SCHEMA %I', $1::text)"
 # A column that is added may have a default that reads it: the one value that its rows can have.
 _CONTEXT = "SELECT set_config('app.current_tenant', $1, true), set_config('lock_timeout', '5s', true)"
+# Where tenants have roles of their own, what is granted is granted to it too.
+_ENSURE_ROLE = "SELECT bf_control.ensure_tenant_role($1)"
 _USED = """
 SELECT c.relname::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'r'
  WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = to_regnamespace(quote_ident($1))
@@ -40,8 +42,9 @@ async def create_schema(conn: Connection, schema_name: str) -> str:
     return str(await conn.fetchval(_CREATE_SCHEMA, schema_name))
 
 
-async def set_context(conn: Connection, tenant_id: str) -> None:
-    """For the rest of the transaction."""
+async def begin(conn: Connection, tenant_id: str) -> None:
+    """Settings for the rest of the transaction; the tenant's role, where it is to have one."""
+    await conn.execute(_ENSURE_ROLE, tenant_id)
     await conn.execute(_CONTEXT, tenant_id)
 
 

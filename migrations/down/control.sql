@@ -46,6 +46,13 @@ DROP FUNCTION IF EXISTS
     bf_control.tables_of_tenants(), bf_control.tenant_records(text), bf_control.forget_tenant(text),
     bf_control.insert_records(regclass, jsonb), bf_control.restore_tenant_records(text, jsonb, integer, uuid);
 
+DROP TABLE IF EXISTS bf_control.isolation_check;
+
+DROP FUNCTION IF EXISTS
+    bf_control.use_tenant_roles(boolean), bf_control.keep_tenant_role(text), bf_control.ensure_tenant_role(text),
+    bf_control.make_role(text, text), bf_control.drop_role(text), bf_control.has_tenant_roles(),
+    bf_control.tenants_role(), bf_control.tenant_role(text);
+
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,
@@ -58,7 +65,7 @@ DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant
 DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.usage_settle(),
     bf_control.is_tenant_id(text);
 
-DROP FUNCTION IF EXISTS bf_control.tenant_next_generation();
+DROP FUNCTION IF EXISTS bf_control.tenant_next_generation(), bf_control.tenant_role_follow();
 
 DROP FUNCTION IF EXISTS
     bf_control.list_features(), bf_control.trigrams(text), bf_control.tenant_config_history_number();

@@ -62,6 +62,7 @@ _GOOD = {
     "catalog put-feature": (["exports", "--tier", "premium", "--requires", "ai_insights"], {"name", "requires"}),
     "catalog put-tier": (["gold", "--rank", "45"], {"name", "rank"}),
     "doctor": ([], {"status", "checks"}),
+    "isolation check": ([], {"status", "faults"}),
     "api-key create": (["--name", "n", "--role", "viewer"], {"id", "key"}),
     "api-key list": ([], {"items"}),
     "api-key revoke": (["{key_id}"], {"id", "revoked"}),

@@ -25,6 +25,7 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/readyz"): None,
     ("GET", "/v1/schema"): Role.VIEWER,
     ("GET", "/v1/schema/sql"): Role.VIEWER,
+    ("GET", "/v1/isolation"): Role.VIEWER,
     ("POST", "/v1/schema/upgrade"): Role.OPERATOR,
     ("POST", "/v1/schema/downgrade"): Role.ADMIN,
     ("POST", "/v1/schema/verify"): Role.OPERATOR,
