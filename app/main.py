@@ -53,12 +53,15 @@ from app.operations.schemas import OperationOut, ProblemOut
 from app.operations.waiter import Waiter
 from app.schema import files, startup
 from app.schema import routes as schema
+from app.schema.expected import ExpectedTenants
 from app.schema.script import Target
 from app.settings import Settings
 from app.tenants import backup_routes as backups
 from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
+from app.tenants import repair_routes as repair
 from app.tenants import routes as tenants
+from app.tenants.repair_schemas import VerificationOut
 from app.tenants.schemas import TenantFull, TenantOut
 from app.tokens.provider import Provider
 from app.tokens.verifier import Verifier
@@ -76,6 +79,7 @@ _ROUTERS = (
     tenants.router,
     lifecycle.router,
     backups.router,
+    repair.router,
     config.router,
     integrations.router,
     features.router,
@@ -98,6 +102,7 @@ _TAGS = {
     "api-keys": "Who may call: making, rotating and revoking API keys",
     "ofrep": "What a tenant may use, by the OpenFeature remote evaluation protocol",
     "integrations": "What a tenant is connected with, and whether it answers",
+    "verification": "Whether tenants are as they must be, and mending what is not",
     "limits": "How much a tenant may use, and how much of it it does",
     "webhooks": "Telling others what happens: CloudEvents, signed, at least once",
     "isolation": "Whether every tenant is held apart",
@@ -119,6 +124,7 @@ class Services(HttpServices):
     checker: Checker
     delete_grace: timedelta
     backups_configured: bool
+    expected: ExpectedTenants
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -174,7 +180,16 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS, *_WEBHOOKS):
+        for model in (
+            ProblemOut,
+            OperationOut,
+            TenantOut,
+            TenantFull,
+            VersionOut,
+            VerificationOut,
+            *_INTEGRATIONS,
+            *_WEBHOOKS,
+        ):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)
@@ -206,6 +221,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             checker=Checker(policy),
             delete_grace=settings.delete_grace,
             backups_configured=settings.backup_url is not None,
+            expected=ExpectedTenants(ddl, files.migrations()),
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

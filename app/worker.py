@@ -32,6 +32,7 @@ from app.tenants import purge
 from app.tenants.bulk_handler import ChangeHandler
 from app.tenants.handlers import ProvisionHandler
 from app.tenants.lifecycle_handlers import BackupHandler, PurgeHandler, RestoreHandler
+from app.tenants.repair_handlers import FleetRepairHandler, FleetVerifyHandler, RepairHandler
 from app.webhooks.dispatcher import Dispatcher
 from app.webhooks.sending import SECONDS, Sender
 
@@ -62,6 +63,9 @@ def executor(settings: Settings, database: Database) -> Executor:
         Kind.TENANT_BACKUP: BackupHandler(database=database, backups=backups),
         Kind.TENANT_PURGE: PurgeHandler(database=database, backups=backups),
         Kind.TENANT_RESTORE: RestoreHandler(database=database, backups=backups, expected=expected),
+        Kind.TENANT_REPAIR: RepairHandler(database=database, expected=expected),
+        Kind.FLEET_VERIFY: FleetVerifyHandler(database=database, expected=expected),
+        Kind.FLEET_REPAIR: FleetRepairHandler(database=database, expected=expected),
     }
 
     async def explain(conn: Connection, error: DatabaseError) -> str:

@@ -9,6 +9,7 @@
     ofrep        OFREP's 304 against a bare route behind the same middleware and authentication
     lists        pages of tenants out of 100,000 against out of 1,000, with each filter and order
     tenant_roles provisioning and queries with a role for each tenant against without; the isolation check
+    verify       verifying one tenant among 10 and among 1,000
     process      seconds until `bf-admin serve` is ready; memory of api and worker
 
 Each has --help, --quick for a smoke run, and --json. Figures never decide on the exit status: that tells
@@ -19,7 +20,19 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import authentication, config_read, idle, limits, lists, ofrep, process, provision, tenant_roles, throughput
+from bench import (
+    authentication,
+    config_read,
+    idle,
+    limits,
+    lists,
+    ofrep,
+    process,
+    provision,
+    tenant_roles,
+    throughput,
+    verify,
+)
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "authentication": authentication.main,
@@ -31,6 +44,7 @@ MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "ofrep": ofrep.main,
     "lists": lists.main,
     "tenant_roles": tenant_roles.main,
+    "verify": verify.main,
     "process": process.main,
 }
 

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from app.cli import (
-    backups,
     catalog,
     config,
     doctor,
@@ -16,6 +15,7 @@ from app.cli import (
     isolation,
     keys,
     limits,
+    repair,
     schema,
     secrets,
     serve,
@@ -45,7 +45,9 @@ doctor.register(cli)
 cli.add_typer(keys.cli, name="api-key", help="API keys: create, list, revoke.")
 cli.add_typer(features.cli, name="features", help="A tenant's features: list, enable, disable, reset.")
 cli.add_typer(catalog.cli, name="catalog", help="What there is to choose from: features and tiers.")
-cli.add_typer(backups.tenant, name="tenant", help="One tenant: show, suspend, resume, delete, restore, back up, purge.")
+cli.add_typer(
+    repair.tenant, name="tenant", help="One tenant: show, suspend, delete, back up, verify, repair and so on."
+)
 cli.add_typer(integrations.cli, name="integrations", help="Integrations: list, get, set, delete, check.")
 cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations and webhooks: rotate.")
 cli.add_typer(webhooks.cli, name="webhook", help="Webhooks: create, list, delete, test, deliveries, replay.")

@@ -29,6 +29,7 @@ from app.client.models import (
     Batch,
     BatchItem,
     DowngradePlan,
+    Drift,
     FullTenant,
     Health,
     Isolation,
@@ -48,6 +49,7 @@ from app.client.models import (
     TenantOptions,
     TenantQuery,
     TenantState,
+    Verification,
 )
 from app.client.settings import (
     CatalogFeature,
@@ -88,6 +90,7 @@ __all__ = [
     "Delivery",
     "Difference",
     "DowngradePlan",
+    "Drift",
     "Feature",
     "Features",
     "Forbidden",
@@ -128,6 +131,7 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "ValidationFailed",
+    "Verification",
     "WaitTimeout",
     "Webhook",
 ]

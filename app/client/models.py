@@ -225,6 +225,24 @@ class OperationEvent(Model):
     operation: Operation
 
 
+class Drift(Model):
+    """An object of a tenant's schema: what of it should be and is not, and what is instead."""
+
+    kind: str
+    name: str
+    expected: str | None
+    actual: str | None
+
+
+class Verification(Model):
+    """A tenant's catalogue beside what its version and its state say."""
+
+    ok: bool
+    missing: tuple[Drift, ...]
+    extra: tuple[Drift, ...]
+    altered: tuple[Drift, ...]
+
+
 class BackupTable(Model):
     """`checksum` is of all rows, in whichever order."""
 

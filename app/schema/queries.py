@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from app.db.pool import Connection
+from app.schema.catalogue import Statements
 
 _INSTALLED = "SELECT to_regclass('bf_control.migration') IS NOT NULL"
 _LEDGER = "SELECT layer, version, name, checksum, applied_at FROM bf_control.migration ORDER BY layer, version"
@@ -64,6 +65,13 @@ SELECT t.tenant_id
 """
 _KEEP_TENANT_ROLE = "SELECT bf_control.keep_tenant_role($1)"
 _CLOSED = "SELECT state IN ('suspended', 'deleted', 'purging') FROM bf_control.tenant WHERE tenant_id = $1"
+# The blueprint's names in a statement that PostgreSQL has written become a tenant's: $2 and $4 are no part of anything
+# else in it, $5 holds nothing that is quoted.
+_FOR_TENANT = """
+SELECT ARRAY(SELECT replace(replace(s.statement, $2, quote_ident($3)), $4, $5)
+               FROM unnest($1::text[]) WITH ORDINALITY AS s(statement, ordinal) ORDER BY s.ordinal)
+"""
+_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _CREATE_SCHEMA = "SELECT format('CREATE SCHEMA %I', $1::text)"
 _SET_PATH = "SELECT format('SET LOCAL search_path = %I, pg_temp', $1::text)"
 _CALL_UPGRADE_TENANT = """
@@ -198,6 +206,18 @@ async def build_blueprint(
     await conn.execute(await conn.fetchval(_SET_PATH, schema_name))
     for row in rendered:
         await conn.execute(row[0])
+
+
+async def for_tenant(conn: Connection, written: Statements, *, names: tuple[str, str, str, str]) -> Statements:
+    """With the blueprint's schema and id in `names`, each followed by the tenant's, replaced."""
+    texts = [written.make, written.finish, written.unmake, *written.aside]
+    make, finish, unmake, *aside = await conn.fetchval(_FOR_TENANT, texts, *names)
+    return Statements(ordinal=written.ordinal, make=make, finish=finish, unmake=unmake, aside=tuple(aside))
+
+
+async def as_of_one_moment(conn: Connection) -> None:
+    """What the transaction reads from here on; it must not have read anything. It writes nothing."""
+    await conn.execute(_ONE_MOMENT)
 
 
 async def admitted(conn: Connection, tenant_id: str) -> list[str]:

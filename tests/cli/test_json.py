@@ -36,6 +36,8 @@ _GOOD = {
     "tenant show": (["acme"], {"tenant_id", "state"}),
     "tenant suspend": (["acme", "--reason", "unpaid"], {"tenant_id", "state_reason"}),
     "tenant resume": (["acme"], {"tenant_id", "state"}),
+    "tenant verify": (["acme"], {"ok", "missing", "extra", "altered"}),
+    "tenant repair": (["acme"], {"tenant_id", "made", "removed", "altered", "kept"}),
     "tenant backup": (["acme"], {"id", "url", "sha256"}),
     "tenant backups": (["acme"], {"items"}),
     "integrations set": (["acme", "auth_rbac", "--endpoint", "{endpoint}"], {"capability", "credentials"}),

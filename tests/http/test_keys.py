@@ -22,6 +22,9 @@ _POSTS: dict[str, Any] = {
     "/v1/operations/{operation_id}/cancel": None,
     "/v1/operations/{operation_id}/retry": None,
     "/v1/tenants/batch": {"tenants": [_TENANT]},
+    "/v1/schema/verify": None,
+    "/v1/schema/repair": {},
+    "/v1/tenants/acme_corp/repair": {},
     "/v1/tenants/acme_corp/suspend": {},
     "/v1/tenants/acme_corp/resume": {},
     "/v1/tenants/acme_corp/restore": {},
@@ -38,7 +41,7 @@ _POSTS: dict[str, Any] = {
     "/v1/webhooks/{webhook_id}/replay": {"since": "2026-01-31T09:00:00Z"},
 }
 # They change nothing.
-_WITHOUT = {"/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/{key}"}
+_WITHOUT = {"/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/{key}", "/v1/tenants/acme_corp/verify"}
 
 
 @pytest.fixture
