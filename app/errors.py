@@ -91,6 +91,17 @@ class Unavailable(AppError):
     retry_after: ClassVar[int] = 2
 
 
+class RateLimited(AppError):
+    """The caller asks more often than it may; `retry_after` is in whole seconds."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class DirectConnectionNeeded(AppError):
     """No waiting helps: the settings lead through PgBouncer where they must not."""
 

@@ -45,6 +45,7 @@ from app.operations import routes as operations
 from app.operations.rules import AllRules
 from app.operations.schemas import OperationOut, ProblemOut
 from app.operations.waiter import Waiter
+from app.plans import routes as plans
 from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.script import Target
@@ -61,6 +62,7 @@ MAX_BODY = 1024 * 1024
 _INTEGRATIONS = (IntegrationOut, IntegrationList, CheckOut)
 _ROUTERS = (
     schema.router,
+    plans.router,
     bulk.router,
     tenants.router,
     lifecycle.router,
@@ -78,6 +80,7 @@ _ROUTERS = (
 _TAGS = {
     "schema": "What is installed, bringing it up to date, and taking it away",
     "tenants": "Provisioning, reading and changing tenants",
+    "plans": "What destruction is about to take, and who agrees",
     "configuration": "A tenant's configuration, its history, and the way back",
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
@@ -102,6 +105,7 @@ class Services(HttpServices):
     checker: Checker
     delete_grace: timedelta
     backups_configured: bool
+    second_approver: bool
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -178,6 +182,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             checker=Checker(policy),
             delete_grace=settings.delete_grace,
             backups_configured=settings.backup_url is not None,
+            second_approver=settings.second_approver,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

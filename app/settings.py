@@ -146,6 +146,10 @@ class Settings(BaseSettings):
         timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."
     )
 
+    second_approver: bool = Field(
+        default=False, description="Whether a plan of destruction needs the approval of a second admin."
+    )
+
     backup_url: Annotated[str, AfterValidator(_backup_url)] | None = Field(
         None, description="Where backups of tenants are kept: a directory, or any URL that fsspec knows."
     )

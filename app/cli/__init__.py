@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from app.cli import (
-    backups,
     catalog,
     config,
     doctor,
@@ -15,6 +14,8 @@ from app.cli import (
     integrations,
     keys,
     limits,
+    many,
+    plans,
     schema,
     secrets,
     serve,
@@ -43,7 +44,8 @@ doctor.register(cli)
 cli.add_typer(keys.cli, name="api-key", help="API keys: create, list, revoke.")
 cli.add_typer(features.cli, name="features", help="A tenant's features: list, enable, disable, reset.")
 cli.add_typer(catalog.cli, name="catalog", help="What there is to choose from: features and tiers.")
-cli.add_typer(backups.tenant, name="tenant", help="One tenant: show, suspend, resume, delete, restore, back up, purge.")
+cli.add_typer(many.tenant, name="tenant", help="One tenant: show, suspend, resume, delete, restore, back up, purge.")
+cli.add_typer(plans.cli, name="plan", help="Plans of destruction: show, approve.")
 cli.add_typer(integrations.cli, name="integrations", help="Integrations: list, get, set, delete, check.")
 cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations: rotate.")
 cli.add_typer(limits.cli, name="limits", help="Limits: of a tenant, and which there are.")

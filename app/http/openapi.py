@@ -95,6 +95,7 @@ _PATHS: Final = {
     "key": "ai_insights",
     "capability": "auth_rbac",
     "operation_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
+    "plan_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e13",
 }
 
 

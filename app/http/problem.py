@@ -91,7 +91,7 @@ def _of(request: Request, error: AppError, status: int) -> ProblemResponse:
 
 
 def _headers(error: AppError, status: int) -> dict[str, str]:
-    if status == 503:
+    if status in {429, 503}:
         return {"Retry-After": str(getattr(error, "retry_after", 2))}
     if status == 401:
         return {"WWW-Authenticate": 'Bearer realm="apg-bf-tenant-admin"'}

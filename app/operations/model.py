@@ -32,6 +32,7 @@ class Kind(StrEnum):
     TENANT_PURGE = "tenant.purge"
     TENANT_RESTORE = "tenant.restore"
     TENANTS_CHANGE = "tenants.change"
+    TENANTS_DELETE = "tenants.delete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,9 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", "/v1/tenants"): Role.OPERATOR,
     ("POST", "/v1/tenants/batch"): Role.OPERATOR,
     ("PATCH", "/v1/tenants"): Role.OPERATOR,
+    ("DELETE", "/v1/tenants"): Role.ADMIN,
+    ("GET", "/v1/plans/{plan_id}"): Role.ADMIN,
+    ("POST", "/v1/plans/{plan_id}/approve"): Role.ADMIN,
     ("GET", "/v1/operations/{operation_id}/targets"): Role.VIEWER,
     ("GET", "/v1/tenants/{tenant_id}"): Role.VIEWER,
     ("PUT", "/v1/tenants/{tenant_id}"): Role.OPERATOR,
@@ -88,7 +91,13 @@ async def _call(
     api: Api, method: str, path: str, headers: dict[str, str], *, tenant_id: str = "acme_corp"
 ) -> httpx.Response:
     """Without the client's own key."""
-    names = {"operation_id": uuid4(), "name": "ai_insights", "key": "ai_insights", "capability": "auth_rbac"}
+    names = {
+        "operation_id": uuid4(),
+        "plan_id": uuid4(),
+        "name": "ai_insights",
+        "key": "ai_insights",
+        "capability": "auth_rbac",
+    }
     path = path.format(tenant_id=tenant_id, **names)
     content = b"{}" if method in {"POST", "PUT", "PATCH"} else None
     transport = httpx.ASGITransport(api.app)

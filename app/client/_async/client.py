@@ -14,6 +14,7 @@ from app.client._async.health import Probes
 from app.client._async.integrations import Integrations
 from app.client._async.limits import TenantLimits
 from app.client._async.operations import Operations
+from app.client._async.plans import Plans
 from app.client._async.schema import Schema
 from app.client._async.tenants import Tenants
 from app.client._async.transport import Transport
@@ -58,6 +59,7 @@ class AsyncClient:
         self.config = Config(transport)
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
+        self.plans = Plans(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 

@@ -15,6 +15,7 @@ from app.client._sync.health import Probes
 from app.client._sync.integrations import Integrations
 from app.client._sync.limits import TenantLimits
 from app.client._sync.operations import Operations
+from app.client._sync.plans import Plans
 from app.client._sync.schema import Schema
 from app.client._sync.tenants import Tenants
 from app.client._sync.transport import Transport
@@ -58,6 +59,7 @@ class Client:
         self.config = Config(transport)
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
+        self.plans = Plans(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 
