@@ -78,6 +78,11 @@ class TooLarge(AppError):
     title = "Body too large"
 
 
+class HeaderTooLarge(AppError):
+    code = "header_too_large"
+    title = "The header is too large"
+
+
 class UnsupportedMediaType(AppError):
     code = "unsupported_media_type"
     title = "The body is of a type that is not read here"

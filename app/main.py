@@ -29,10 +29,12 @@ from app.health import routes as health
 from app.http import auth, problem
 from app.http.context import RequestContext
 from app.http.dependencies import HttpServices
+from app.http.depth import refuse_deep_json
 from app.http.media import refuse_other_media
 from app.http.openapi import tidied
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
+from app.http.rates import Limits, RateLimits
 from app.integrations import routes as integrations
 from app.integrations.check import Checker
 from app.integrations.endpoint import Policy
@@ -130,8 +132,9 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     for router in _ROUTERS:
-        first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
+        first = [Depends(refuse_unknown_query), Depends(refuse_other_media), Depends(refuse_deep_json)]
         app.include_router(router, max_body_size=MAX_BODY, dependencies=first)
+    app.add_middleware(RateLimits, limits=Limits(requests=settings.requests_rate(), failures=settings.failures_rate()))
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
     problem.install(app)
     auth.require_declared_roles(app)

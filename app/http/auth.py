@@ -51,6 +51,7 @@ class RequireRole:
     ) -> Actor:
         actor = await _authenticate(request, bearer.credentials if bearer else header)
         enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
+        request.state.caller = actor.id  # for RateLimits
         if not enough:
             raise Denied(f"This call needs the role {self.role}; the key's is {actor.role}.")
         if not self._in_body:

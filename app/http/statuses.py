@@ -19,6 +19,7 @@ STATUS: Final[Mapping[type[AppError], int]] = {
     errors.Invalid: 422,
     errors.PreconditionRequired: 428,
     errors.RateLimited: 429,
+    errors.HeaderTooLarge: 431,
     errors.Unavailable: 503,
     errors.Transient: 503,
 }
