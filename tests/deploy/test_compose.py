@@ -19,6 +19,8 @@ from tests.deploy.support import COMPOSE_DIR, compose, seconds, secret_variables
 from tests.support.cluster import binaries_under_test
 from tests.support.command import command
 
+pytestmark = pytest.mark.any_postgres
+
 _OURS = ("upgrade", "api", "worker")
 
 

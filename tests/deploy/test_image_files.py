@@ -11,6 +11,8 @@ import pytest
 from tests.deploy.support import ROOT, variables
 from tests.support.processes import environment, free_port, run, serving
 
+pytestmark = pytest.mark.any_postgres
+
 _DOCKERFILE = (ROOT / "Dockerfile").read_text()
 # Variables that are read by tests and by the Python client, not by the service.
 _OTHERS = {"BF_TEST_POSTGRES", "BF_TEST_FULL", "BF_API_URL", "BF_API_KEY"}

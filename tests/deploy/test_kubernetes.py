@@ -11,6 +11,8 @@ from app.main import create_app
 from app.settings import Settings
 from tests.deploy.support import KUBERNETES, documents, secret_variables, variables
 
+pytestmark = pytest.mark.any_postgres
+
 _BASE, _EXAMPLE = KUBERNETES / "base", KUBERNETES / "overlays" / "example"
 _VERSIONS = ("1.34", "1.37")  # preStop.sleep is stable since the first
 

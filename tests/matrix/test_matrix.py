@@ -6,6 +6,8 @@ import pytest
 
 from tests.support import matrix
 
+pytestmark = pytest.mark.any_postgres
+
 _PASSES = "def test_one():\n    assert True\n\n\ndef test_two():\n    assert True\n"
 _FAILS = "def test_three():\n    assert False\n"
 _ERROR = "import pytest\n\n\n@pytest.fixture\ndef broken():\n    raise RuntimeError\n\n\ndef test_four(broken): ...\n"
@@ -68,3 +70,9 @@ def test_what_there_is_no_run_for_is_a_usage_error(wrong: list[str], capsys: pyt
         matrix.main(wrong)
     assert ended.value.code == 2
     assert "POOLERS" in capsys.readouterr().err
+
+
+def test_what_says_nothing_of_the_server_runs_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    marked = f"import pytest\n\n\n@pytest.mark.{matrix.ONCE}\ndef test_five():\n    assert True\n"
+    assert _run(tmp_path, _PASSES, f"{marked}", poolers="none pgbouncer") == 0
+    assert [row[:4] for row in _last_lines(capsys, 2)] == [["18", "none", "3", "0"], ["18", "pgbouncer", "2", "0"]]

