@@ -98,6 +98,11 @@ class TooLarge(AppError):
     title = "Body too large"
 
 
+class HeaderTooLarge(AppError):
+    code = "header_too_large"
+    title = "The header is too large"
+
+
 class UnsupportedMediaType(AppError):
     code = "unsupported_media_type"
     title = "The body is of a type that is not read here"
@@ -109,6 +114,17 @@ class Unavailable(AppError):
     code = "unavailable"
     title = "Service unavailable"
     retry_after: ClassVar[int] = 2
+
+
+class RateLimited(AppError):
+    """The caller asks more often than it may; `retry_after` is in whole seconds."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class DirectConnectionNeeded(AppError):

@@ -5,7 +5,7 @@ from typing import Final
 from app.operations.model import Kind
 from app.operations.rules import AllRules
 from app.schema.handlers import DOWNGRADE_RULES, UPGRADE_RULES
-from app.tenants.bulk_handler import CHANGE_RULES
+from app.tenants.bulk_handler import CHANGE_RULES, DELETION_RULES
 from app.tenants.handlers import PROVISION_RULES
 from app.tenants.lifecycle_handlers import BACKUP_RULES, PURGE_RULES, RESTORE_RULES
 from app.tenants.repair_handlers import FLEET_RULES, REPAIR_RULES
@@ -21,4 +21,5 @@ RULES: Final[AllRules] = {
     Kind.TENANT_REPAIR: REPAIR_RULES,
     Kind.FLEET_VERIFY: FLEET_RULES,
     Kind.FLEET_REPAIR: FLEET_RULES,
+    Kind.TENANTS_DELETE: DELETION_RULES,
 }

@@ -33,10 +33,12 @@ from app.health import routes as health
 from app.http import auth, problem
 from app.http.context import RequestContext
 from app.http.dependencies import HttpServices
+from app.http.depth import refuse_deep_json
 from app.http.media import refuse_other_media
 from app.http.openapi import tidied
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
+from app.http.rates import Limits, RateLimits
 from app.integrations import routes as integrations
 from app.integrations.check import Checker
 from app.integrations.endpoint import Policy
@@ -51,6 +53,7 @@ from app.operations import routes as operations
 from app.operations.rules import AllRules
 from app.operations.schemas import OperationOut, ProblemOut
 from app.operations.waiter import Waiter
+from app.plans import routes as plans
 from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.expected import ExpectedTenants
@@ -75,6 +78,7 @@ _WEBHOOKS = (WebhookOut, IssuedWebhookOut, DeliveryOut, ReplayOut)
 _INTEGRATIONS = (IntegrationOut, IntegrationList, CheckOut)
 _ROUTERS = (
     schema.router,
+    plans.router,
     bulk.router,
     tenants.router,
     lifecycle.router,
@@ -96,6 +100,7 @@ _ROUTERS = (
 _TAGS = {
     "schema": "What is installed, bringing it up to date, and taking it away",
     "tenants": "Provisioning, reading and changing tenants",
+    "plans": "What destruction is about to take, and who agrees",
     "configuration": "A tenant's configuration, its history, and the way back",
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
@@ -125,6 +130,7 @@ class Services(HttpServices):
     delete_grace: timedelta
     backups_configured: bool
     expected: ExpectedTenants
+    second_approver: bool
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -148,6 +154,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
         routes=_routes(),
     )
+    app.add_middleware(RateLimits, limits=Limits(requests=settings.requests_rate(), failures=settings.failures_rate()))
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
     problem.install(app)
     auth.require_declared_roles(app)
@@ -160,7 +167,7 @@ def _routes() -> list[BaseRoute]:
     """Shared by the applications of a process: reading their signatures is most of what it takes to make one."""
     every = APIRouter(generate_unique_id_function=lambda route: route.name)
     for router in _ROUTERS:
-        first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
+        first = [Depends(refuse_unknown_query), Depends(refuse_other_media), Depends(refuse_deep_json)]
         every.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     return every.routes
 
@@ -222,6 +229,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             delete_grace=settings.delete_grace,
             backups_configured=settings.backup_url is not None,
             expected=ExpectedTenants(ddl, files.migrations()),
+            second_approver=settings.second_approver,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services

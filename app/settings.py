@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app import oidc
 from app.allow import Allow
 from app.keyring import Keyring, parse_keys
+from app.rate import Rate
 
 
 def _identifier(value: str) -> str:
@@ -37,6 +38,11 @@ def _secret_keys(value: SecretStr) -> SecretStr:
 
 def _allow(value: str) -> str:
     Allow.parse(value)
+    return value
+
+
+def _rate(value: str) -> str:
+    Rate.parse(value)
     return value
 
 
@@ -172,6 +178,12 @@ class Settings(BaseSettings):
     bootstrap_admin_key_file: Path | None = None
     db_pool_max: int = Field(10, ge=2, le=1000)
     request_timeout: float = Field(10.0, gt=0, description="Seconds a request has, beyond its own `Prefer: wait`.")
+    rate_limit: Annotated[str, AfterValidator(_rate)] = Field(
+        "60000/minute", description="Requests of one caller that each API process answers: 600/minute, or off."
+    )
+    auth_failure_limit: Annotated[str, AfterValidator(_rate)] = Field(
+        "12000/minute", description="Failed authentications from one address, of each API process, or off."
+    )
     flags_max_age: float = Field(30.0, gt=0, description="Seconds an API process keeps a tenant's flags for OFREP.")
     worker_concurrency: int = Field(2, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
@@ -205,6 +217,10 @@ class Settings(BaseSettings):
         timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."
     )
 
+    second_approver: bool = Field(
+        default=False, description="Whether a plan of destruction needs the approval of a second admin."
+    )
+
     backup_url: Annotated[str, AfterValidator(_backup_url)] | None = Field(
         None, description="Where backups of tenants are kept: a directory, or any URL that fsspec knows."
     )
@@ -220,6 +236,14 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    def requests_rate(self) -> Rate | None:
+        """Of BF_RATE_LIMIT."""
+        return Rate.parse(self.rate_limit)
+
+    def failures_rate(self) -> Rate | None:
+        """Of BF_AUTH_FAILURE_LIMIT."""
+        return Rate.parse(self.auth_failure_limit)
 
     def keyring(self) -> Keyring:
         """Of BF_SECRET_KEYS."""

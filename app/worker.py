@@ -29,7 +29,7 @@ from app.schema.expected import ExpectedTenants
 from app.schema.handlers import DowngradeHandler, UpgradeHandler
 from app.settings import Settings
 from app.tenants import purge
-from app.tenants.bulk_handler import ChangeHandler
+from app.tenants.bulk_handler import change_handler, deletion_handler
 from app.tenants.handlers import ProvisionHandler
 from app.tenants.lifecycle_handlers import BackupHandler, PurgeHandler, RestoreHandler
 from app.tenants.repair_handlers import FleetRepairHandler, FleetVerifyHandler, RepairHandler
@@ -58,7 +58,8 @@ def executor(settings: Settings, database: Database) -> Executor:
     handlers: dict[str, Handler] = {
         Kind.SCHEMA_UPGRADE: UpgradeHandler(database=database, migrations=migrations, target=target, expected=expected),
         Kind.SCHEMA_DOWNGRADE: DowngradeHandler(database=database, target=target, expected=expected),
-        Kind.TENANTS_CHANGE: ChangeHandler(database=database),
+        Kind.TENANTS_CHANGE: change_handler(database),
+        Kind.TENANTS_DELETE: deletion_handler(database),
         Kind.TENANT_PROVISION: ProvisionHandler(database=database, expected=expected, target=target),
         Kind.TENANT_BACKUP: BackupHandler(database=database, backups=backups),
         Kind.TENANT_PURGE: PurgeHandler(database=database, backups=backups),

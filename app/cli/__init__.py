@@ -15,6 +15,7 @@ from app.cli import (
     isolation,
     keys,
     limits,
+    plans,
     repair,
     schema,
     secrets,
@@ -48,6 +49,7 @@ cli.add_typer(catalog.cli, name="catalog", help="What there is to choose from: f
 cli.add_typer(
     repair.tenant, name="tenant", help="One tenant: show, suspend, delete, back up, verify, repair and so on."
 )
+cli.add_typer(plans.cli, name="plan", help="Plans of destruction: show, approve.")
 cli.add_typer(integrations.cli, name="integrations", help="Integrations: list, get, set, delete, check.")
 cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations and webhooks: rotate.")
 cli.add_typer(webhooks.cli, name="webhook", help="Webhooks: create, list, delete, test, deliveries, replay.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli import backups
+from app.cli import many
 from app.cli.failure import Failure
 from app.cli.installed import installed
 from app.cli.lifecycle import origin
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from app.tenants.repairing import Repaired
     from app.tenants.verifying import Verdict
 
-tenant = backups.tenant
+tenant = many.tenant
 TenantId = Annotated[str | None, typer.Argument(metavar="[ID]")]
 All = Annotated[bool, typer.Option("--all", help="Every tenant, one after the other.")]
 

@@ -58,6 +58,7 @@ class RequireRole(SecurityBase):
         if not self.in_body:
             _require_own(actor, request.path_params.get("tenant_id"))
         enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
+        request.state.caller = actor.id  # for RateLimits
         if not enough:
             detail = f"This call needs the role {self.role}; the caller's is {actor.role}."
             raise InsufficientScope(detail, needed=self.role)

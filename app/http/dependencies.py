@@ -32,6 +32,8 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         415: "The body is of a type that is not read here",
         422: "The request is not valid",
         428: "This change needs If-Match",
+        429: "Too many requests; see Retry-After and RateLimit",
+        431: "The header is too large",
         500: "A bug: the answer says nothing but the request id, under which the log has the rest",
         503: "No database connection is to be had, or it is not ready; see Retry-After",
     }.items()
@@ -41,7 +43,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The documented failures of a route: those named, and those every route has."""
     of_bodies = {408, 415} if 413 in statuses else set()
-    return {status: PROBLEMS[status] for status in sorted({401, 403, 500, 503, *statuses, *of_bodies})}
+    return {status: PROBLEMS[status] for status in sorted({401, 403, 429, 431, 500, 503, *statuses, *of_bodies})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,7 @@ _PATHS: Final = {
     "key_id": "3f9c2e7a41b0d865",
     "webhook_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
     "operation_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
+    "plan_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e13",
 }
 
 

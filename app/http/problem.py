@@ -15,6 +15,7 @@ from starlette.routing import compile_path
 
 from app import errors
 from app.errors import AppError, FieldError
+from app.http.depth import too_deep
 from app.http.head import has_head
 from app.http.ids import request_id_of
 from app.http.statuses import status_of
@@ -91,8 +92,13 @@ def _of(request: Request, error: AppError, status: int) -> ProblemResponse:
     )
 
 
+def answer_to(request: Request, error: AppError) -> ProblemResponse:
+    """Of middleware, which no handler of errors is around."""
+    return _of(request, error, status_of(error))
+
+
 def _headers(error: AppError, status: int) -> dict[str, str]:
-    if status == 503:
+    if status in {429, 503}:
         return {"Retry-After": str(getattr(error, "retry_after", 2))}
     challenge = _challenge(error)
     if challenge is not None:
@@ -185,6 +191,8 @@ async def _http_exception(request: Request, error: Exception) -> ProblemResponse
     assert isinstance(error, HTTPException)  # noqa: S101 -- registered for this type only
     if error.status_code == 413:
         return body_too_large(request)
+    if isinstance(error.__cause__, RecursionError):
+        return answer_to(request, too_deep())
     phrase = HTTPStatus(error.status_code).phrase
     return problem(
         request,

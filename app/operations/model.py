@@ -35,6 +35,7 @@ class Kind(StrEnum):
     TENANTS_CHANGE = "tenants.change"
     FLEET_VERIFY = "fleet.verify"
     FLEET_REPAIR = "fleet.repair"
+    TENANTS_DELETE = "tenants.delete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

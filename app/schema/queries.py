@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -99,16 +99,6 @@ DELETE FROM bf_control.tenant WHERE tenant_id = $1
 """
 _LOCK_REGISTRY = "LOCK TABLE bf_control.tenant IN ACCESS EXCLUSIVE MODE"
 _ANY_TENANT = "SELECT EXISTS (SELECT FROM bf_control.tenant)"
-# Whatever has expired goes with it.
-_STORE_CONFIRMATION = """
-WITH expired AS (DELETE FROM bf_control.confirmation WHERE expires_at < now())
-INSERT INTO bf_control.confirmation (token_hash, action, actor, plan_digest, expires_at)
-VALUES ($1, $2, $3, $4, now() + $5::interval) RETURNING expires_at
-"""
-_TAKE_CONFIRMATION = """
-DELETE FROM bf_control.confirmation
- WHERE token_hash = $1 AND action = $2 AND actor = $3 AND expires_at > now() RETURNING plan_digest
-"""
 _DROP_ROLE = "SELECT format('DROP ROLE %I', $1::text)"
 
 # What PostgreSQL says to a DROP that something else stands against.
@@ -281,20 +271,6 @@ async def lock_registry(conn: Connection) -> bool:
     """Keeps new tenants out until the transaction ends; returns whether there are any."""
     await conn.execute(_LOCK_REGISTRY)
     return bool(await conn.fetchval(_ANY_TENANT))
-
-
-async def store_confirmation(
-    conn: Connection, *, token_hash: bytes, action: str, actor: str, digest: bytes, valid_for: timedelta
-) -> datetime:
-    """When it expires, by the database's clock."""
-    expires_at: datetime = await conn.fetchval(_STORE_CONFIRMATION, token_hash, action, actor, digest, valid_for)
-    return expires_at
-
-
-async def take_confirmation(conn: Connection, *, token_hash: bytes, action: str, actor: str) -> bytes | None:
-    """The digest of what was to be confirmed; None where there is no such confirmation, or no longer."""
-    digest = await conn.fetchval(_TAKE_CONFIRMATION, token_hash, action, actor)
-    return None if digest is None else bytes(digest)
 
 
 async def execute(conn: Connection, statement: str) -> None:

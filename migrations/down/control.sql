@@ -65,7 +65,8 @@ DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant
     bf_control.confirmation, bf_control.usage_limit_tier, bf_control.usage_limit, bf_control.tenant_limit,
     bf_control.usage_counter, bf_control.usage_delta, bf_control.usage_event, bf_control.tier,
     bf_control.listed_feature, bf_control.feature, bf_control.tenant_feature,
-    bf_control.tenant_tombstone, bf_control.backup, bf_control.change_target, bf_control.verification;
+    bf_control.tenant_tombstone, bf_control.backup, bf_control.change_target, bf_control.verification,
+    bf_control.plan;
 
 -- Those of triggers and indexes of the tables above.
 DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.usage_settle(),

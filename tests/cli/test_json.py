@@ -58,6 +58,9 @@ _GOOD = {
     "tenant delete": (["acme", "--yes"], {"tenant_id", "purge_time"}),
     "tenant purge": (["acme", "--yes"], {"tenant_id", "backup_id"}),
     "tenant restore": (["acme"], {"tenant_id", "state"}),
+    "tenant delete-many": (["--tier", "basic", "--yes"], {"operation", "deleted"}),
+    "plan show": (["{plan_id}"], {"id", "loss"}),
+    "plan approve": (["{plan_id}"], {"id", "approved_by"}),
     "config get": (["acme"], {"default_currency", "cost_centers"}),
     "config set": (["acme", "default_currency=EUR"], {"default_currency", "cost_centers"}),
     "config history": (["acme"], {"items"}),
@@ -80,6 +83,7 @@ _GOOD = {
     "openapi": ([], {"openapi", "paths"}),
     "downgrade": (["--confirm-destroy"], {"plan", "dropped"}),
 }
+_PLAN = "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e13"
 _SERVERS = {"serve", "worker", "up"}
 _NEEDS_NO_DATABASE = {"sql upgrade", "openapi"}
 
@@ -115,7 +119,7 @@ def _words(name: str) -> list[str]:
     return [
         *name.split(),
         *(
-            argument.format(key_id="0" * 16, webhook_id="0" * 32, endpoint="https://auth.acme.example")
+            argument.format(key_id="0" * 16, webhook_id="0" * 32, plan_id=_PLAN, endpoint="https://auth.acme.example")
             for argument in arguments
         ),
         "--json",
@@ -141,13 +145,26 @@ async def test_what_goes_well_is_one_document(empty_dsn: str, tmp_path: Path) ->
     )
     async with await asyncio.start_server(_no_content, "127.0.0.1", port):
         for name, (arguments, keys) in _GOOD.items():
-            ids = {"key_id": key_id, "webhook_id": webhook_id}
-            filled = [one.format(**ids, endpoint=f"http://127.0.0.1:{port}") for one in arguments]
+            if name == "plan show":
+                await _plan_of_somebody_else(empty_dsn)
+            known = {"key_id": key_id, "webhook_id": webhook_id, "plan_id": _PLAN}
+            filled = [one.format(**known, endpoint=f"http://127.0.0.1:{port}") for one in arguments]
             document = _document(await command(*name.split(), *filled, "--json", env=env), 0)
             assert keys <= document.keys(), name
             key_id = str(document.get("id", key_id))
             webhook_id = key_id if name == "webhook create" else webhook_id
     assert key_id
+
+
+async def _plan_of_somebody_else(dsn: str) -> None:
+    conn = await asyncpg.connect(dsn)
+    await conn.execute(
+        """INSERT INTO bf_control.plan
+               (id, token_hash, action, target, actor, digest, document, needs_approval, expires_at)
+           VALUES ($1, '', 'schema.downgrade', 'schema', 'key:1', '', '{}', true, now() + interval '1 minute')""",
+        _PLAN,
+    )
+    await conn.close()
 
 
 async def _no_content(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

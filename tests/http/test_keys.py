@@ -19,6 +19,7 @@ _POSTS: dict[str, Any] = {
     "/v1/tenants": _TENANT,
     "/v1/schema/upgrade": {},
     "/v1/schema/downgrade": {"confirmation": "none"},
+    "/v1/plans/{plan_id}/approve": None,
     "/v1/operations/{operation_id}/cancel": None,
     "/v1/operations/{operation_id}/retry": None,
     "/v1/tenants/batch": {"tenants": [_TENANT]},
@@ -65,7 +66,7 @@ async def test_a_key_that_is_none_is_400_at_every_route_and_does_nothing(
     assert named == _POSTS.keys() | _WITHOUT
     before = await counts(superuser)
     for route, body in _POSTS.items():
-        path = route.format(operation_id=operation.rpartition("/")[2], webhook_id=uuid4())
+        path = route.format(operation_id=operation.rpartition("/")[2], webhook_id=uuid4(), plan_id=uuid4())
         for key in (b"x" * 256, b'"' + b"x" * 256 + b'"', b"x" * 7000, b"", b'""', "clé".encode(), b"a\tb", b"a\x7fb"):
             with subtests.test(f"{route} {key[:9]!r}"):
                 problem(await _post(idle_api, path, body, key), 400, "invalid_idempotency_key")

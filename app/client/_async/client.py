@@ -15,6 +15,7 @@ from app.client._async.health import Probes
 from app.client._async.integrations import Integrations
 from app.client._async.limits import TenantLimits
 from app.client._async.operations import Operations
+from app.client._async.plans import Plans
 from app.client._async.schema import Schema
 from app.client._async.tenants import Tenants
 from app.client._async.transport import Transport
@@ -63,6 +64,7 @@ class AsyncClient:
         self.api_keys = ApiKeys(transport)
 
         self.webhooks = Webhooks(transport)
+        self.plans = Plans(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 

@@ -16,6 +16,7 @@ from app.client._sync.health import Probes
 from app.client._sync.integrations import Integrations
 from app.client._sync.limits import TenantLimits
 from app.client._sync.operations import Operations
+from app.client._sync.plans import Plans
 from app.client._sync.schema import Schema
 from app.client._sync.tenants import Tenants
 from app.client._sync.transport import Transport
@@ -63,6 +64,7 @@ class Client:
         self.api_keys = ApiKeys(transport)
 
         self.webhooks = Webhooks(transport)
+        self.plans = Plans(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
 

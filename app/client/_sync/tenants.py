@@ -18,6 +18,7 @@ from app.client.models import (
     FullTenant,
     Operation,
     Page,
+    PurgePlan,
     Tenant,
     TenantChanges,
     TenantOptions,
@@ -244,20 +245,32 @@ class Tenants(ManyTenants):
         call = _call.post(path, body, key=idempotency_key, validate_only=validate_only, wait=until)
         return self._provisioned(tenant_id, self._transport.send(call), until)
 
+    def plan_purge(self, tenant_id: str, *, waive_backup: bool = False) -> PurgePlan:
+        """What purge() would drop, and the confirmation it takes: for ten minutes, once. Nothing is done.
+
+        Raises Conflict unless the tenant is deleted or failed, and Unavailable where no backup can be made.
+        """
+        body = {"waive_backup": True} if waive_backup else {}
+        call = _call.post(f"{tenant_path(tenant_id)}/purge", body, key=None)
+        return read(self._transport.send(call), PurgePlan)
+
     def purge(
         self,
         tenant_id: str,
+        confirmation: str,
         *,
         waive_backup: bool = False,
         reason: str | None = None,
         wait: bool | float = True,
         idempotency_key: str | None = None,
     ) -> Operation:
-        """Drops a deleted tenant, after a backup: the operation, succeeded; with `wait=False` as it stands.
+        """Drops what the confirmed plan names, after a backup: the operation, succeeded, or with `wait=False` as it
+        stands.
 
-        Raises Conflict unless it is deleted, Unavailable where no backup can be made, and as operations.wait() does.
+        Raises Conflict where the confirmation does not hold (any more), and as plan_purge() and operations.wait() do.
         """
-        body = _reasoned(reason, {"waive_backup": True} if waive_backup else {})
+        given = {"confirmation": confirmation} | ({"waive_backup": True} if waive_backup else {})
+        body = _reasoned(reason, given)
         return self._worked(tenant_id, "purge", body, wait=wait, key=idempotency_key)
 
     @overload
