@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.routing import BaseRoute
 
 from app.access import routes as access
+from app.access.schemas import ApiKeyOut, NewApiKeyOut
 from app.allow import Allow
 from app.apikeys.cache import KeyCache
 from app.apikeys.service import Keys
@@ -165,7 +166,16 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS):
+        for model in (
+            ProblemOut,
+            OperationOut,
+            TenantOut,
+            TenantFull,
+            VersionOut,
+            *_INTEGRATIONS,
+            ApiKeyOut,
+            NewApiKeyOut,
+        ):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)
