@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.routing import BaseRoute
 
 from app.access import routes as access
+from app.access.schemas import ApiKeyOut, NewApiKeyOut
 from app.allow import Allow
 from app.apikeys.cache import KeyCache
 from app.apikeys.service import Keys
@@ -196,6 +197,8 @@ def _describe(app: FastAPI) -> None:
             VerificationOut,
             *_INTEGRATIONS,
             *_WEBHOOKS,
+            ApiKeyOut,
+            NewApiKeyOut,
         ):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples

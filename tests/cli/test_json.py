@@ -219,7 +219,7 @@ async def test_each_refusal_has_the_code_that_rest_has(empty_dsn: str, dsn: str,
     again = ["create-tenant", "--tenant-id", "acme", "--tenant-name", "A", "--json"]
     _document(await command(*again, env=environment(dsn)), 0)
     _problem(await command(*again, env=environment(dsn)), 1, "tenant_exists")
-    _problem(await command("api-key", "revoke", "0" * 16, "--json", env=environment(dsn)), 1, "not_found")
+    _problem(await command("api-key", "revoke", "0" * 16, "--json", env=environment(dsn)), 1, "api_key_not_found")
     other = environment(dsn, BF_APP_ROLE="other")
     _problem(await command("upgrade", "--json", env=other), 1, "database_error")
     wrong = ["create-tenant", "--tenant-id", "No", "--tenant-name", "", "--json"]
