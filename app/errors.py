@@ -18,6 +18,8 @@ class AppError(Exception):
 
     code: ClassVar[str] = "error"
     title: ClassVar[str] = "Error"
+    # Whether it refuses a caller: the audit trail tells of those.
+    denial: ClassVar[bool] = False
 
     def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), **extra: object) -> None:
         super().__init__(detail)
@@ -39,11 +41,13 @@ class Invalid(AppError):
 class Unauthenticated(AppError):
     code = "unauthenticated"
     title = "Authentication required"
+    denial = True
 
 
 class Denied(AppError):
     code = "forbidden"
     title = "Forbidden"
+    denial = True
 
 
 class NotFound(AppError):

@@ -14,6 +14,9 @@ from fastapi import Depends, FastAPI
 
 from app.allow import Allow
 from app.apikeys.service import Keys
+from app.audit import routes as audit
+from app.audit.anchors import Anchors
+from app.audit.denials import Denials
 from app.catalog import routes as catalog
 from app.config import routes as config
 from app.config.schemas import VersionOut
@@ -72,6 +75,7 @@ _ROUTERS = (
     catalog.router,
     ofrep.router,
     operations.router,
+    audit.router,
     health.router,
     dashboard.router,
 )
@@ -85,6 +89,7 @@ _TAGS = {
     "integrations": "What a tenant is connected with, and whether it answers",
     "limits": "How much a tenant may use, and how much of it it does",
     "operations": "Long work: following it, stopping it, doing it again",
+    "audit": "Who did what, and proof that nothing of it was altered",
     "health": "Probes",
 }
 
@@ -94,6 +99,8 @@ class Services(HttpServices):
     """Everything the routes of this process share."""
 
     waiter: Waiter
+    denials: Denials
+    anchors: Anchors | None
     flags: FlagCache
     worker: Worker | None
     target: Target
@@ -172,6 +179,8 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             waiter=Waiter(database, settings.direct_dsn()),
             flags=FlagCache(database, settings.direct_dsn(), max_age=settings.flags_max_age),
             readiness=readiness,
+            denials=Denials(database),
+            anchors=Anchors.of(settings),
             target=files.target(settings),
             rules=RULES,
             integrations=Rules(policy=policy, keyring=settings.keyring()),
@@ -183,6 +192,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
         app.state.services = services
         async with database, ddl:
             services.waiter.start()
+            services.denials.start()
             tasks = [asyncio.create_task(_prepare(settings, services, ddl), name="prepare")]
             if services.worker is not None:
                 tasks.append(asyncio.create_task(services.worker.run(), name="worker"))
@@ -216,7 +226,12 @@ async def _stop(services: Services, tasks: list[asyncio.Task[None]]) -> None:
     preparing, *working = tasks
     preparing.cancel()
     ended = await asyncio.gather(
-        services.waiter.stop(), services.flags.stop(), preparing, *working, return_exceptions=True
+        services.waiter.stop(),
+        services.flags.stop(),
+        services.denials.stop(),
+        preparing,
+        *working,
+        return_exceptions=True,
     )
     for error in ended:
         if isinstance(error, Exception) and error is not services.readiness.failure:

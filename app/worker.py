@@ -6,6 +6,8 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
+from app.audit.anchors import Anchors
+from app.audit.sealer import Sealer
 from app.backups.making import Backups
 from app.backups.store import Store
 from app.db.pool import Connection, Database
@@ -94,6 +96,13 @@ class Worker:
         self._readiness = readiness
         self._runner = Runner(database, self._executor(), concurrency=settings.worker_concurrency)
 
+        self._sealer = Sealer(
+            database,
+            anchoring=Anchors.of(settings),
+            anchor_every=settings.audit_anchor_interval,
+            retention=settings.audit_retention,
+        )
+
     def _executor(self) -> Executor:
         return executor(self._settings, self._database)
 
@@ -105,7 +114,11 @@ class Worker:
         await self._readiness.wait_or(self._runner.stopping)
         if self._runner.stopping.is_set():
             return
-        beside = [asyncio.create_task(self._sweep(), name="sweep"), asyncio.create_task(self._purge(), name="purge")]
+        beside = [
+            asyncio.create_task(self._sweep(), name="sweep"),
+            asyncio.create_task(self._purge(), name="purge"),
+            asyncio.create_task(self._sealer.run(), name="sealer"),
+        ]
         try:
             await self._runner.run(drain_timeout=self._settings.drain_timeout)
         finally:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli import (
+    audit,
     backups,
     catalog,
     config,
@@ -48,6 +49,7 @@ cli.add_typer(integrations.cli, name="integrations", help="Integrations: list, g
 cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations: rotate.")
 cli.add_typer(limits.cli, name="limits", help="Limits: of a tenant, and which there are.")
 cli.add_typer(config.cli, name="config", help="A tenant's configuration: get, set, history, rollback.")
+cli.add_typer(audit.cli, name="audit", help="The audit trail: list, export, verify, anchor.")
 cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 
 

@@ -50,6 +50,7 @@ class RequireRole:
         header: Annotated[str | None, Security(_header)],
     ) -> Actor:
         actor = await _authenticate(request, bearer.credentials if bearer else header)
+        request.state.actor = actor  # whoever is refused from here on is known to the audit trail
         enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
         if not enough:
             raise Denied(f"This call needs the role {self.role}; the key's is {actor.role}.")
@@ -76,6 +77,7 @@ CurrentViewer = Annotated[Actor, Depends(RequireRole(Role.VIEWER))]
 CurrentViewerOrOwnReader = Annotated[Actor, Depends(RequireRole(Role.VIEWER, own=Role.READER))]
 CurrentOperator = Annotated[Actor, Depends(RequireRole(Role.OPERATOR))]
 CurrentAdmin = Annotated[Actor, Depends(RequireRole(Role.ADMIN))]
+CurrentAuditor = Annotated[Actor, Depends(RequireRole(Role.AUDITOR))]
 # Of calls that name the tenant in their body.
 CurrentReader = Annotated[Actor, Depends(RequireRole(Role.READER, in_body=True))]
 Public = Depends(public)

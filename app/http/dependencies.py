@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from app.apikeys.service import Keys
 from app.db.pool import Database
 from app.db.readiness import Readiness
+from app.http.denials import DenialSink
 from app.http.pagination import PageTokens
 
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
@@ -50,6 +51,7 @@ class HttpServices:
     keys: Keys
     page_tokens: PageTokens
     readiness: Readiness
+    denials: DenialSink
 
 
 async def _database(request: Request) -> Database:

@@ -46,6 +46,8 @@ DROP FUNCTION IF EXISTS
     bf_control.tables_of_tenants(), bf_control.tenant_records(text), bf_control.forget_tenant(text),
     bf_control.insert_records(regclass, jsonb), bf_control.restore_tenant_records(text, jsonb, integer, uuid);
 
+DROP TABLE IF EXISTS bf_control.audit_seal, bf_control.audit_segment, bf_control.audit_chain;
+
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,
@@ -57,6 +59,10 @@ DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant
 -- Those of triggers and indexes of the tables above.
 DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.usage_settle(),
     bf_control.is_tenant_id(text);
+
+DROP FUNCTION IF EXISTS
+    bf_control.audit_refuse(), bf_control.audit_refuse_delete(), bf_control.audit_drop(interval, integer),
+    bf_control.audit_config_by_hand();
 
 DROP FUNCTION IF EXISTS bf_control.tenant_next_generation();
 
