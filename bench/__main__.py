@@ -1,5 +1,6 @@
 """python -m bench NAME [options]: measures for people to read, whose figures go into bench/RESULTS.md.
 
+    audit        a change with its row in the audit trail against without; sealing; pages
     provision    POST against setup_tenant() one by one, the 1,000th tenant against the 100th, `bf-admin up`
     throughput   CPU of the whole system for a tenant, many at once, against setup_tenant()
     idle         queries of processes that nobody talks to
@@ -17,9 +18,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import config_read, idle, limits, lists, ofrep, process, provision, throughput
+from bench import audit, config_read, idle, limits, lists, ofrep, process, provision, throughput
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
+    "audit": audit.main,
     "provision": provision.main,
     "throughput": throughput.main,
     "idle": idle.main,

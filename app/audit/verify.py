@@ -7,6 +7,7 @@ from app.audit import canonical, chain_queries
 from app.audit.anchors import Anchor, AnchorError, Anchors
 from app.audit.model import Bad, Fault, Head, Verified
 from app.db.pool import Connection, Database
+from app.errors import FieldError, Invalid
 
 _PAGE: Final = 500
 
@@ -18,10 +19,12 @@ async def verify(
 
     Reads in pieces, so that it holds neither memory nor a snapshot. What is beyond single links (rows behind the
     sealer, the chain's end, anchors) is looked at where the end is reached.
+    Raises Invalid for a `start` beyond the chain.
     """
     walk = _Walk(database, at_most)
     async with database.connection() as conn:
         head = await chain_queries.head(conn)
+        _require_within(head, start)
         await walk.begin(conn, head, start)
     while walk.going:
         async with database.connection() as conn:
@@ -46,6 +49,12 @@ async def verify(
         anchors=compared,
         bad=bad,
     )
+
+
+def _require_within(head: Head, start: int | None) -> None:
+    if start is not None and start > head.seq + 1:
+        wrong = FieldError(pointer="query/from_seq", detail=f"is beyond the chain, which ends at link {head.seq}")
+        raise Invalid("The request is not valid; see errors.", errors=[wrong])
 
 
 class _Walk:

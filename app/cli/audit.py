@@ -170,11 +170,7 @@ async def _verify(loaded: Settings, from_seq: int | None) -> Verified:
 @cli.command("anchor")
 def anchor(as_json: Json = False) -> None:
     """Seal what is recorded, and write the chain's head to BF_AUDIT_ANCHOR_URL now."""
-    loaded = settings()
-    anchors = Anchors.of(loaded)
-    if anchors is None:
-        raise Failure("Nothing says where to: set BF_AUDIT_ANCHOR_URL.", exit_code=2, code="usage")
-    written = run(_anchor(loaded, anchors))
+    written = run(_anchor(settings()))
     document = None if written is None else {"url": written.name, **written.document}
     if as_json:
         emit_json({"anchor": document})
@@ -185,7 +181,10 @@ def anchor(as_json: Json = False) -> None:
         typer.echo(f"Link {written.seq} is anchored in {written.name}, {signed}.")
 
 
-async def _anchor(loaded: Settings, anchors: Anchors) -> Anchor | None:
+async def _anchor(loaded: Settings) -> Anchor | None:
+    anchors = Anchors.of(loaded)
     async with installed(loaded) as db:
+        if anchors is None:
+            raise Failure("Nothing says where to: set BF_AUDIT_ANCHOR_URL.", exit_code=2, code="usage")
         await sealer.seal(db)
         return await anchoring.anchor(db, anchors, every=None)

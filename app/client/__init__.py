@@ -2,6 +2,7 @@
 
 from app.client._async.client import AsyncClient
 from app.client._sync.client import Client
+from app.client.audit import AuditQuery, AuditRecord, AuditVerification
 from app.client.errors import (
     ApiError,
     BadRequest,
@@ -64,6 +65,9 @@ from app.client.settings import (
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AuditQuery",
+    "AuditRecord",
+    "AuditVerification",
     "Backup",
     "BadRequest",
     "Batch",

@@ -177,7 +177,10 @@ BEGIN
        AND (NEW.before IS NOT NULL OR k.key IN ('tenant_name', 'subscription_tier'));
     IF became IS NOT NULL THEN
         INSERT INTO bf_control.audit (actor, action, target, outcome, before, after)
-        VALUES (coalesce(NEW.user_context, NEW.database_user),
+        VALUES (coalesce(NEW.user_context,
+                         (SELECT t.created_by FROM bf_control.tenant t
+                           WHERE t.tenant_id = NEW.tenant_id AND NEW.before IS NULL),
+                         NEW.database_user),
                 CASE WHEN NEW.before IS NULL THEN 'tenant.create' ELSE 'tenant.change' END,
                 'tenant/' || NEW.tenant_id, 'succeeded', CASE WHEN NEW.before IS NOT NULL THEN was END, became);
     END IF;

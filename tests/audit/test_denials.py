@@ -1,6 +1,5 @@
 """Refused requests: each caller's first at once, the rest as a number, and a flood of them bounded."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +14,7 @@ from app.db.pool import Database
 from app.http.denials import Denial
 from tests.support.api import Api
 from tests.support.data import make_tenant
+from tests.support.polling import until
 
 _DENIED = "SELECT * FROM bf_control.audit WHERE outcome = 'denied' ORDER BY id"
 
@@ -33,7 +33,7 @@ def _denial(number: int = 0, **others: Any) -> Denial:
 
 @pytest.fixture
 async def denials(database: Database) -> AsyncIterator[Denials]:
-    made = Denials(database, window=0.5, soon=0.05)
+    made = Denials(database, window=3600, soon=3600)
     made.start()
     yield made
     await made.stop()
@@ -71,12 +71,33 @@ async def test_a_thousand_of_one_caller_are_two_rows(denials: Denials, conn: asy
     await denials.flush()
     for number in range(999):
         denials.note(_denial(request_id=f"r{number}"))
-    await asyncio.sleep(0.6)
+    await denials.flush()
+    assert len(await _rows(conn)) == 1
+    denials._window = 0  # it is over
     await denials.flush()
     assert [row["after"]["count"] for row in await _rows(conn)] == [1, 999]
-    await asyncio.sleep(0.6)
+    assert denials._entries == {}
     await denials.flush()
     assert len(await _rows(conn)) == 2
+
+
+async def test_a_window_that_was_quiet_is_forgotten_and_the_next_call_is_told_at_once(
+    denials: Denials, conn: asyncpg.Connection
+) -> None:
+    denials._soon = 0.01
+    for number in range(2):
+        denials.note(_denial(request_id=f"r{number}"))
+        await until(lambda: _counted(conn, number + 1))
+        denials._window = 0
+        await until(lambda: _forgotten(denials))
+
+
+async def _counted(conn: asyncpg.Connection, wanted: int) -> bool:
+    return len(await _rows(conn)) == wanted
+
+
+async def _forgotten(denials: Denials) -> bool:
+    return denials._entries == {}
 
 
 async def test_a_flood_of_callers_is_bounded_and_counted(denials: Denials, conn: asyncpg.Connection) -> None:

@@ -69,6 +69,8 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("PUT", "/v1/catalog/tiers/{name}"): Role.ADMIN,
     ("POST", "/ofrep/v1/evaluate/flags"): Role.READER,
     ("POST", "/ofrep/v1/evaluate/flags/{key}"): Role.READER,
+    ("GET", "/v1/audit"): Role.AUDITOR,
+    ("GET", "/v1/audit/verify"): Role.AUDITOR,
     ("GET", "/v1/operations"): Role.VIEWER,
     ("POST", "/v1/operations/{operation_id}/cancel"): Role.OPERATOR,
     ("POST", "/v1/operations/{operation_id}/retry"): Role.OPERATOR,
