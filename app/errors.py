@@ -18,6 +18,8 @@ class AppError(Exception):
 
     code: ClassVar[str] = "error"
     title: ClassVar[str] = "Error"
+    # Whether it refuses a caller: the audit trail tells of those.
+    denial: ClassVar[bool] = False
 
     def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), **extra: object) -> None:
         super().__init__(detail)
@@ -39,6 +41,7 @@ class Invalid(AppError):
 class Unauthenticated(AppError):
     code = "unauthenticated"
     title = "Authentication required"
+    denial = True
 
 
 class InvalidCredentials(Unauthenticated):
@@ -48,6 +51,7 @@ class InvalidCredentials(Unauthenticated):
 class Denied(AppError):
     code = "forbidden"
     title = "Forbidden"
+    denial = True
 
 
 class InsufficientScope(Denied):

@@ -19,6 +19,9 @@ from app.allow import Allow
 from app.apikeys.cache import KeyCache
 from app.apikeys.service import Keys
 from app.apikeys.use import KeyUse
+from app.audit import routes as audit
+from app.audit.anchors import Anchors
+from app.audit.denials import Denials
 from app.catalog import routes as catalog
 from app.config import routes as config
 from app.config.schemas import VersionOut
@@ -95,6 +98,7 @@ _ROUTERS = (
     webhooks.router,
     operations.router,
     isolation.router,
+    audit.router,
     health.router,
     dashboard.router,
 )
@@ -113,6 +117,7 @@ _TAGS = {
     "webhooks": "Telling others what happens: CloudEvents, signed, at least once",
     "isolation": "Whether every tenant is held apart",
     "operations": "Long work: following it, stopping it, doing it again",
+    "audit": "Who did what, and proof that nothing of it was altered",
     "health": "Probes",
 }
 
@@ -122,6 +127,8 @@ class Services(HttpServices):
     """Everything the routes of this process share."""
 
     waiter: Waiter
+    denials: Denials
+    anchors: Anchors | None
     flags: FlagCache
     worker: Worker | None
     target: Target
@@ -225,6 +232,8 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             waiter=Waiter(database, settings.direct_dsn()),
             flags=FlagCache(database, settings.direct_dsn(), max_age=settings.flags_max_age),
             readiness=readiness,
+            denials=Denials(database),
+            anchors=Anchors.of(settings),
             target=files.target(settings),
             rules=RULES,
             integrations=Rules(policy=policy, keyring=settings.keyring()),
@@ -238,6 +247,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
         app.state.services = services
         async with database, ddl:
             services.waiter.start()
+            services.denials.start()
             tasks = [
                 asyncio.create_task(_prepare(settings, services, ddl), name="prepare"),
                 asyncio.create_task(use.run(), name="key-use"),
@@ -275,7 +285,7 @@ async def _stop(services: Services, tasks: list[asyncio.Task[None]]) -> None:
     preparing, using = tasks[:2]
     preparing.cancel()
     using.cancel()
-    listening = [services.waiter.stop(), services.flags.stop(), services.known_keys.stop()]
+    listening = [services.waiter.stop(), services.flags.stop(), services.known_keys.stop(), services.denials.stop()]
     if services.access_tokens is not None:
         listening.append(services.access_tokens.stop())
     ended = await asyncio.gather(*listening, *tasks, return_exceptions=True)

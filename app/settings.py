@@ -16,6 +16,7 @@ from app import oidc
 from app.allow import Allow
 from app.keyring import Keyring, parse_keys
 from app.rate import Rate
+from app.signing import private_key, public_key
 
 
 def _identifier(value: str) -> str:
@@ -95,6 +96,25 @@ def _types(value: str) -> str:
 def _event_source(value: str) -> str:
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,500}", value) is None:
         raise ValueError("must be a URI, such as https://bf.example.com or urn:example:bf")
+    return value
+
+
+def _anchor_url(value: str) -> str:
+    """As a backup's. HTTP has no way to read an anchor back, or to see that there is one."""
+    if value.lower().startswith(("http://", "https://")):
+        raise ValueError("names a place that can be listed and read back: a directory, s3://, gs://, abfs:// and so on")
+    return _backup_url(value)
+
+
+def _signing_key(value: SecretStr) -> SecretStr:
+    if value.get_secret_value():
+        private_key(value.get_secret_value())
+    return value
+
+
+def _public_key(value: str) -> str:
+    if value:
+        public_key(value)
     return value
 
 
@@ -223,6 +243,17 @@ class Settings(BaseSettings):
 
     backup_url: Annotated[str, AfterValidator(_backup_url)] | None = Field(
         None, description="Where backups of tenants are kept: a directory, or any URL that fsspec knows."
+    )
+    audit_signing_key: Annotated[SecretStr, AfterValidator(_signing_key)] = SecretStr("")
+    audit_public_key: Annotated[str, AfterValidator(_public_key)] = ""
+    audit_anchor_url: Annotated[str, AfterValidator(_anchor_url)] | None = Field(
+        None, description="Where the head of the audit chain is kept: a directory, or any URL that fsspec knows."
+    )
+    audit_anchor_interval: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(hours=1), ge=timedelta(minutes=1)
+    )
+    audit_retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=2555), ge=timedelta(days=1), description="Longer where a tenant's data_retention_days are more."
     )
     pg_bin: Path | None = Field(None, description="Where pg_dump and pg_restore are; looked for otherwise.")
 

@@ -7,6 +7,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from app.allow import Allow
+from app.audit.anchors import Anchors
+from app.audit.sealer import Sealer
 from app.backups.making import Backups
 from app.backups.store import Store
 from app.db.pool import Connection, Database
@@ -120,6 +122,12 @@ class Worker:
         self._readiness = readiness
         self._runner = Runner(database, self._executor(), concurrency=settings.worker_concurrency)
         self._dispatcher = dispatcher(settings, database)
+        self._sealer = Sealer(
+            database,
+            anchoring=Anchors.of(settings),
+            anchor_every=settings.audit_anchor_interval,
+            retention=settings.audit_retention,
+        )
 
     def _executor(self) -> Executor:
         return executor(self._settings, self._database)
@@ -136,6 +144,7 @@ class Worker:
             asyncio.create_task(self._sweep(), name="sweep"),
             asyncio.create_task(self._purge(), name="purge"),
             asyncio.create_task(self._isolation(), name="isolation"),
+            asyncio.create_task(self._sealer.run(), name="sealer"),
         ]
         telling = asyncio.create_task(self._dispatcher.run(self._runner.stopping), name="webhooks")
         try:

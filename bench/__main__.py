@@ -1,5 +1,6 @@
 """python -m bench NAME [options]: measures for people to read, whose figures go into bench/RESULTS.md.
 
+    audit        a change with its row in the audit trail against without; sealing; pages
     provision    POST against setup_tenant() one by one, the 1,000th tenant against the 100th, `bf-admin up`
     throughput   CPU of the whole system for a tenant, many at once, against setup_tenant()
     authentication  CPU that a key or a token adds to a request
@@ -21,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from bench import (
+    audit,
     authentication,
     config_read,
     idle,
@@ -35,6 +37,7 @@ from bench import (
 )
 
 MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
+    "audit": audit.main,
     "authentication": authentication.main,
     "provision": provision.main,
     "throughput": throughput.main,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli import (
+    audit,
     catalog,
     config,
     doctor,
@@ -56,6 +57,7 @@ cli.add_typer(webhooks.cli, name="webhook", help="Webhooks: create, list, delete
 cli.add_typer(limits.cli, name="limits", help="Limits: of a tenant, and which there are.")
 cli.add_typer(config.cli, name="config", help="A tenant's configuration: get, set, history, rollback.")
 cli.add_typer(isolation.cli, name="isolation", help="Whether every tenant is held apart: check.")
+cli.add_typer(audit.cli, name="audit", help="The audit trail: list, export, verify, anchor.")
 cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 
 

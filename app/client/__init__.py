@@ -2,6 +2,7 @@
 
 from app.client._async.client import AsyncClient
 from app.client._sync.client import Client
+from app.client.audit import AuditQuery, AuditRecord, AuditVerification
 from app.client.errors import (
     ApiError,
     BadRequest,
@@ -77,6 +78,9 @@ __all__ = [
     "ApiError",
     "ApiKey",
     "AsyncClient",
+    "AuditQuery",
+    "AuditRecord",
+    "AuditVerification",
     "Backup",
     "BadRequest",
     "Batch",

@@ -34,6 +34,8 @@ class Actor:
 class ForeignTenant(TenantNotFound):
     """To a caller of one tenant, every other is as unknown as one that there is not."""
 
+    denial = True
+
 
 class RequireRole(SecurityBase):
     """A dependency that answers 401 to strangers and 403 to callers without the role.
@@ -55,10 +57,11 @@ class RequireRole(SecurityBase):
 
     async def __call__(self, request: Request) -> Actor:
         actor = await _authenticate(request)
+        request.state.actor = actor  # whoever is refused from here on is known to the audit trail
+        request.state.caller = actor.id  # for RateLimits
         if not self.in_body:
             _require_own(actor, request.path_params.get("tenant_id"))
         enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
-        request.state.caller = actor.id  # for RateLimits
         if not enough:
             detail = f"This call needs the role {self.role}; the caller's is {actor.role}."
             raise InsufficientScope(detail, needed=self.role)

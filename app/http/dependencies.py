@@ -12,6 +12,7 @@ from app.apikeys.cache import KeyCache
 from app.apikeys.service import Keys
 from app.db.pool import Database
 from app.db.readiness import Readiness
+from app.http.denials import DenialSink
 from app.http.pagination import PageTokens
 from app.tokens.verifier import Verifier
 
@@ -56,6 +57,7 @@ class HttpServices:
     access_tokens: Verifier | None
     page_tokens: PageTokens
     readiness: Readiness
+    denials: DenialSink
 
 
 async def _database(request: Request) -> Database:

@@ -15,6 +15,7 @@ from starlette.routing import compile_path
 
 from app import errors
 from app.errors import AppError, FieldError
+from app.http import denials
 from app.http.depth import too_deep
 from app.http.head import has_head
 from app.http.ids import request_id_of
@@ -73,6 +74,8 @@ def install(app: FastAPI) -> None:
 async def _app_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, AppError)  # noqa: S101 -- registered for this type only
     status = status_of(error)
+    if error.denial:
+        denials.note(request, error, status)
     if status == 500:
         _log.error("request_failed", code=error.code, reason=error.detail, exc_info=error)
         return internal_error(request)

@@ -45,6 +45,10 @@ _GOOD = {
     "integrations list": (["acme"], {"items"}),
     "integrations check": (["acme", "auth_rbac"], {"ok", "error"}),
     "integrations delete": (["acme", "auth_rbac", "--yes"], {"capability", "deleted"}),
+    "audit list": ([], {"items"}),
+    "audit export": (["--tenant-id", "acme"], {"items"}),
+    "audit verify": ([], {"ok", "rows", "head", "first_bad"}),
+    "audit anchor": ([], {"anchor"}),
     "secrets rotate": ([], {"rotated", "current", "unreadable"}),
     "webhook create": (["--url", "{endpoint}"], {"id", "secret"}),
     "webhook list": ([], {"items"}),
@@ -142,6 +146,7 @@ async def test_what_goes_well_is_one_document(empty_dsn: str, tmp_path: Path) ->
         BF_BACKUP_URL=str(tmp_path / "backups"),
         BF_INTEGRATION_ALLOW=f"127.0.0.1:{port}",
         BF_SECRET_KEYS=keyring.new_key(),
+        BF_AUDIT_ANCHOR_URL=str(tmp_path / "anchors"),
     )
     async with await asyncio.start_server(_no_content, "127.0.0.1", port):
         for name, (arguments, keys) in _GOOD.items():

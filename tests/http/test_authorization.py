@@ -92,6 +92,8 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", "/v1/webhooks/{webhook_id}/test"): Role.ADMIN,
     ("POST", "/v1/webhooks/{webhook_id}/replay"): Role.ADMIN,
     ("GET", "/v1/webhooks/{webhook_id}/deliveries"): Role.ADMIN,
+    ("GET", "/v1/audit"): Role.AUDITOR,
+    ("GET", "/v1/audit/verify"): Role.AUDITOR,
     ("GET", "/v1/operations"): Role.VIEWER,
     ("POST", "/v1/operations/{operation_id}/cancel"): Role.OPERATOR,
     ("POST", "/v1/operations/{operation_id}/retry"): Role.OPERATOR,

@@ -8,6 +8,7 @@ import httpx
 
 from app.client import _config
 from app.client._async.api_keys import ApiKeys
+from app.client._async.audit import Audit
 from app.client._async.catalog import Catalog
 from app.client._async.config import Config
 from app.client._async.features import TenantFeatures
@@ -67,6 +68,7 @@ class AsyncClient:
         self.plans = Plans(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
+        self.audit = Audit(transport)
 
     def traced(self, *, traceparent: str | None = None, request_id: str | None = None) -> Self:
         """The same client, over the same connections, whose requests carry a caller's trace (W3C) or request id."""

@@ -9,6 +9,7 @@ import httpx
 from app.client import _config
 from app.client._config import Times
 from app.client._sync.api_keys import ApiKeys
+from app.client._sync.audit import Audit
 from app.client._sync.catalog import Catalog
 from app.client._sync.config import Config
 from app.client._sync.features import TenantFeatures
@@ -67,6 +68,7 @@ class Client:
         self.plans = Plans(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
+        self.audit = Audit(transport)
 
     def traced(self, *, traceparent: str | None = None, request_id: str | None = None) -> Self:
         """The same client, over the same connections, whose requests carry a caller's trace (W3C) or request id."""
