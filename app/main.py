@@ -22,6 +22,7 @@ from app.apikeys.use import KeyUse
 from app.audit import routes as audit
 from app.audit.anchors import Anchors
 from app.audit.denials import Denials
+from app.audit.schemas import AuditRecordOut, VerifiedOut
 from app.catalog import routes as catalog
 from app.config import routes as config
 from app.config.schemas import VersionOut
@@ -201,6 +202,8 @@ def _describe(app: FastAPI) -> None:
             TenantOut,
             TenantFull,
             VersionOut,
+            AuditRecordOut,
+            VerifiedOut,
             VerificationOut,
             *_INTEGRATIONS,
             *_WEBHOOKS,
