@@ -59,6 +59,7 @@ from app.operations.rules import AllRules
 from app.operations.schemas import OperationOut, ProblemOut
 from app.operations.waiter import Waiter
 from app.plans import routes as plans
+from app.plans.schemas import StoredPlanOut
 from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.expected import ExpectedTenants
@@ -209,6 +210,7 @@ def _describe(app: FastAPI) -> None:
             *_WEBHOOKS,
             ApiKeyOut,
             NewApiKeyOut,
+            StoredPlanOut,
         ):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples

@@ -139,7 +139,9 @@ def test_keys_are_read_as_openssl_writes_them_and_as_base64() -> None:
     assert (verifying.signing, verifying.verifying) == (None, _KEY.public_key())
 
 
-@pytest.mark.parametrize("wrong", ["%", "AAAA", base64.b64encode(os.urandom(33)).decode(), "-----BEGIN X-----"])
+@pytest.mark.parametrize(
+    "wrong", ["%", "AAAA", base64.b64encode(os.urandom(33)).decode(), "-----BEGIN X-----"], ids=str.__len__
+)
 def test_a_wrong_key_is_told_without_it(wrong: str) -> None:
     with pytest.raises(ValidationError) as told:
         Settings.model_validate({"audit_signing_key": wrong})
