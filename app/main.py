@@ -17,6 +17,7 @@ from app.apikeys.service import Keys
 from app.audit import routes as audit
 from app.audit.anchors import Anchors
 from app.audit.denials import Denials
+from app.audit.schemas import AuditRecordOut, VerifiedOut
 from app.catalog import routes as catalog
 from app.config import routes as config
 from app.config.schemas import VersionOut
@@ -157,7 +158,16 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS):
+        for model in (
+            ProblemOut,
+            OperationOut,
+            TenantOut,
+            TenantFull,
+            VersionOut,
+            AuditRecordOut,
+            VerifiedOut,
+            *_INTEGRATIONS,
+        ):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)

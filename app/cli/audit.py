@@ -121,8 +121,8 @@ async def _export(loaded: Settings, wanted: Filter, as_json: bool) -> None:
     from app.audit.schemas import AuditRecordOut
 
     separator = ""
-    sys.stdout.write('{"items": [' if as_json else "")
     async with installed(loaded) as db:
+        sys.stdout.write('{"items": [' if as_json else "")
         async for records in service.export(db, wanted):
             for record in records:
                 sys.stdout.write(f"{separator}{AuditRecordOut.of(record).model_dump_json()}")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -87,9 +88,9 @@ async def test_a_window_that_was_quiet_is_forgotten_and_the_next_call_is_told_at
     denials._soon = 0.01
     for number in range(2):
         denials.note(_denial(request_id=f"r{number}"))
-        await until(lambda: _counted(conn, number + 1))
+        await until(partial(_counted, conn, number + 1))
         denials._window = 0
-        await until(lambda: _forgotten(denials))
+        await until(partial(_forgotten, denials))
 
 
 async def _counted(conn: asyncpg.Connection, wanted: int) -> bool:
