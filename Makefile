@@ -53,8 +53,9 @@ format: $(SYNCED)
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-openapi: $(SYNCED) ## Write openapi.json anew
+openapi: $(SYNCED) ## Write openapi.json and docs/authorization.md anew
 	@$(BIN)/bf-admin openapi --output openapi.json
+	@$(BIN)/python -m scripts.authorization
 
 client: $(SYNCED) ## Write the sync client anew, from the async one
 	@$(BIN)/python -m scripts.sync_client

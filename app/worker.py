@@ -7,6 +7,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from app.allow import Allow
+from app.audit.anchors import Anchors
+from app.audit.sealer import Sealer
 from app.backups.making import Backups
 from app.backups.store import Store
 from app.db.pool import Connection, Database
@@ -29,9 +31,10 @@ from app.schema.expected import ExpectedTenants
 from app.schema.handlers import DowngradeHandler, UpgradeHandler
 from app.settings import Settings
 from app.tenants import purge
-from app.tenants.bulk_handler import ChangeHandler
+from app.tenants.bulk_handler import change_handler, deletion_handler
 from app.tenants.handlers import ProvisionHandler
 from app.tenants.lifecycle_handlers import BackupHandler, PurgeHandler, RestoreHandler
+from app.tenants.repair_handlers import FleetRepairHandler, FleetVerifyHandler, RepairHandler
 from app.webhooks.dispatcher import Dispatcher
 from app.webhooks.sending import SECONDS, Sender
 
@@ -57,11 +60,15 @@ def executor(settings: Settings, database: Database) -> Executor:
     handlers: dict[str, Handler] = {
         Kind.SCHEMA_UPGRADE: UpgradeHandler(database=database, migrations=migrations, target=target, expected=expected),
         Kind.SCHEMA_DOWNGRADE: DowngradeHandler(database=database, target=target, expected=expected),
-        Kind.TENANTS_CHANGE: ChangeHandler(database=database),
+        Kind.TENANTS_CHANGE: change_handler(database),
+        Kind.TENANTS_DELETE: deletion_handler(database),
         Kind.TENANT_PROVISION: ProvisionHandler(database=database, expected=expected, target=target),
         Kind.TENANT_BACKUP: BackupHandler(database=database, backups=backups),
         Kind.TENANT_PURGE: PurgeHandler(database=database, backups=backups),
         Kind.TENANT_RESTORE: RestoreHandler(database=database, backups=backups, expected=expected),
+        Kind.TENANT_REPAIR: RepairHandler(database=database, expected=expected),
+        Kind.FLEET_VERIFY: FleetVerifyHandler(database=database, expected=expected),
+        Kind.FLEET_REPAIR: FleetRepairHandler(database=database, expected=expected),
     }
 
     async def explain(conn: Connection, error: DatabaseError) -> str:
@@ -115,6 +122,12 @@ class Worker:
         self._readiness = readiness
         self._runner = Runner(database, self._executor(), concurrency=settings.worker_concurrency)
         self._dispatcher = dispatcher(settings, database)
+        self._sealer = Sealer(
+            database,
+            anchoring=Anchors.of(settings),
+            anchor_every=settings.audit_anchor_interval,
+            retention=settings.audit_retention,
+        )
 
     def _executor(self) -> Executor:
         return executor(self._settings, self._database)
@@ -131,6 +144,7 @@ class Worker:
             asyncio.create_task(self._sweep(), name="sweep"),
             asyncio.create_task(self._purge(), name="purge"),
             asyncio.create_task(self._isolation(), name="isolation"),
+            asyncio.create_task(self._sealer.run(), name="sealer"),
         ]
         telling = asyncio.create_task(self._dispatcher.run(self._runner.stopping), name="webhooks")
         try:

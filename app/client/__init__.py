@@ -2,6 +2,7 @@
 
 from app.client._async.client import AsyncClient
 from app.client._sync.client import Client
+from app.client.audit import AuditQuery, AuditRecord, AuditVerification
 from app.client.errors import (
     ApiError,
     BadRequest,
@@ -24,14 +25,18 @@ from app.client.errors import (
     WaitTimeout,
 )
 from app.client.models import (
+    ApiKey,
     Backup,
     Batch,
     BatchItem,
+    DeletionPlan,
     DowngradePlan,
+    Drift,
     FullTenant,
     Health,
     Isolation,
     IsolationFault,
+    NewApiKey,
     NewTenant,
     Operation,
     OperationEvent,
@@ -39,13 +44,16 @@ from app.client.models import (
     Page,
     Preview,
     Problem,
+    PurgePlan,
     SchemaState,
+    StoredPlan,
     Target,
     Tenant,
     TenantChanges,
     TenantOptions,
     TenantQuery,
     TenantState,
+    Verification,
 )
 from app.client.settings import (
     CatalogFeature,
@@ -68,7 +76,11 @@ from app.client.settings import (
 
 __all__ = [
     "ApiError",
+    "ApiKey",
     "AsyncClient",
+    "AuditQuery",
+    "AuditRecord",
+    "AuditVerification",
     "Backup",
     "BadRequest",
     "Batch",
@@ -82,9 +94,11 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "ConnectionFailed",
+    "DeletionPlan",
     "Delivery",
     "Difference",
     "DowngradePlan",
+    "Drift",
     "Feature",
     "Features",
     "Forbidden",
@@ -98,6 +112,7 @@ __all__ = [
     "IssuedWebhook",
     "Limit",
     "Limits",
+    "NewApiKey",
     "NewTenant",
     "NotFound",
     "Operation",
@@ -111,7 +126,9 @@ __all__ = [
     "PreconditionRequired",
     "Preview",
     "Problem",
+    "PurgePlan",
     "SchemaState",
+    "StoredPlan",
     "Target",
     "Tenant",
     "TenantChanges",
@@ -124,6 +141,7 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "ValidationFailed",
+    "Verification",
     "WaitTimeout",
     "Webhook",
 ]
