@@ -23,7 +23,7 @@ _FORMS: Final = {
     "a key of Google": r"\bAIza[0-9A-Za-z_-]{35}\b",
     "a token of PyPI": r"\bpypi-AgE[A-Za-z0-9_-]{50,}",
     "a JSON Web Token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}",
-    "a key of this service": r"\bbfk_[0-9a-f]{16}\.[A-Za-z0-9_-]{43}\b",
+    "a key of this service": r"\bbfk_[0-9a-f]{16}\.(?!x{43})[A-Za-z0-9_-]{43}\b",
     "a signing secret": r"\bwhsec_[A-Za-z0-9+/]{32,}={0,2}",
 }
 _FORM: Final = re.compile("|".join(f"(?P<f{n}>{form})" for n, form in enumerate(_FORMS.values())))
