@@ -158,7 +158,7 @@ async def test_what_somebody_lets_a_tenants_role_own_is_not_dropped_with_it(
     outcome = await use(roles_dsn, Target())
     assert list(outcome.failed) == ["acme"]
     assert "owns something" in outcome.failed["acme"]
-    assert await conn.fetchval("SELECT to_regclass('theirs.t') IS NOT NULL")
+    assert await superuser.fetchval("SELECT to_regclass('theirs.t') IS NOT NULL")
     assert await conn.fetchval(_ROLES) == [role]
     await superuser.execute("DROP TABLE theirs.t")
     assert (await use(roles_dsn, Target())).failed == {}
