@@ -248,3 +248,15 @@ async def test_building_what_is_expected_leaves_nothing_behind(
     built_expected.forget()
     await built_expected.prepare(LATEST)
     assert tuple(await admin.fetchrow(everything)) == before
+
+
+async def test_a_verification_scans_no_catalogue(admin: asyncpg.Connection) -> None:
+    """Every tenant's share of it: with a thousand of them that takes longer than all the rest."""
+    for statement, kinds in ((catalogue._FINGERPRINTS, ""), (catalogue._LINES, ", NULL")):
+        async with admin.transaction():
+            await admin.execute(catalogue._PREPARE)
+            await admin.execute(f"PREPARE found AS {statement}")
+            plan = [row[0] for row in await admin.fetch(f"EXPLAIN EXECUTE found('bf_acme_corp'{kinds})")]
+            await admin.execute("DEALLOCATE found")
+        assert any("pg_class_oid_index" in line for line in plan)
+        assert not [line for line in plan if "Seq Scan on pg_" in line]
