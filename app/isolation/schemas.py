@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.isolation.model import Fault, Kind, Report
 
 
-class FaultOut(BaseModel):
+class IsolationFaultOut(BaseModel):
     """`tenant_id` is null for what concerns all tenants."""
 
     kind: Kind
@@ -51,7 +51,7 @@ class IsolationOut(BaseModel):
     duration_ms: int
     tenants: int
     fault_count: int
-    faults: list[FaultOut] = Field(description="The first hundred, the worst first")
+    faults: list[IsolationFaultOut] = Field(description="The first hundred, the worst first")
 
     @classmethod
     def of(cls, report: Report) -> Self:
@@ -61,5 +61,5 @@ class IsolationOut(BaseModel):
             duration_ms=report.duration_ms,
             tenants=report.tenants,
             fault_count=report.fault_count,
-            faults=[FaultOut.of(fault) for fault in report.faults],
+            faults=[IsolationFaultOut.of(fault) for fault in report.faults],
         )

@@ -105,7 +105,7 @@ async def _general(conn: Connection, target: Target) -> list[Fault]:
     """What concerns all tenants."""
     ways = await queries.bypass(conn, app_role=target.app_role, audit_role=target.audit_role)
     found = [Fault(kind=Kind.ROLE, tenant_id=None, reason=way, mend=mend) for way, mend in ways]
-    return found + (await queries.open_shared(conn, target.shared_schema) if target.enable_rls else [])
+    return found + (await queries.open_shared(conn, target.shared_schema, target.app_role) if target.enable_rls else [])
 
 
 async def _of(conn: Connection, tenant_ids: Sequence[str], target: Target) -> list[Fault]:

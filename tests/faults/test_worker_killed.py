@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -102,16 +103,24 @@ async def test_a_worker_killed_before_its_claim_and_after_its_commit(
     await oracle.assert_clean(settings.direct_dsn())
 
 
+async def _has_started(log: Path) -> bool:
+    """What it looks at when it starts has been seen."""
+    return "ready" in log.read_text()
+
+
 async def test_a_stopped_worker_that_goes_on_writes_nothing(
     idle_api: Api, settings: Settings, conn: asyncpg.Connection, superuser: asyncpg.Connection, tmp_path: Path
 ) -> None:
     """SIGSTOP after the claim; another takes over when the heartbeat is missed; SIGCONT, and the first gives up."""
-    response = await idle_api.client.post("/v1/tenants", json={"tenant_id": "acme_corp", "tenant_name": "ACME"})
-    location = response.headers["operation-location"]
     log = tmp_path / "worker.log"
     async with logged("worker", env=environment(settings.direct_dsn()), log=log) as worker:
+        await until(partial(_has_started, log), what="the worker's start")
+        worker.send_signal(signal.SIGSTOP)
+        response = await idle_api.client.post("/v1/tenants", json={"tenant_id": "acme_corp", "tenant_name": "ACME"})
+        location = response.headers["operation-location"]
         async with superuser.transaction():
             await superuser.execute("LOCK TABLE bf_control.tenant_statement IN ACCESS EXCLUSIVE MODE")
+            worker.send_signal(signal.SIGCONT)
             await waiting_for_locks(conn)
             assert (await idle_api.client.get(location)).json()["status"] == "running"
             worker.send_signal(signal.SIGSTOP)

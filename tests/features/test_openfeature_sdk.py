@@ -59,7 +59,7 @@ async def test_the_sdk_reads_features_as_flags(sdk: OpenFeatureClient, conn: asy
         ("ai_insight", _ACME, ErrorCode.FLAG_NOT_FOUND),
         ("ai_insights", EvaluationContext(), ErrorCode.TARGETING_KEY_MISSING),
         ("ai_insights", EvaluationContext("", {"user": "x"}), ErrorCode.TARGETING_KEY_MISSING),
-        ("ai_insights", EvaluationContext("global_inc"), ErrorCode.GENERAL),
+        ("ai_insights", EvaluationContext("global_inc"), ErrorCode.INVALID_CONTEXT),
     ],
 )
 async def test_the_sdk_understands_why_there_is_no_value(

@@ -133,7 +133,7 @@ async def _many_follow_one_operation_over_one_listener_and_few_connections(site:
     following_all = asyncio.gather(*(all_of(site.plain.client, location) for _ in range(_FOLLOWERS)))
     async with asyncio.timeout(20), following(site.plain.client, location) as events:
         assert [(await anext(events)).name, (await anext(events)).name] == ["queued", "running"]
-    assert await site.looking.fetchval(_LISTENING) == 3, "one of each process, and one of the queue"
+    assert await site.looking.fetchval(_LISTENING) == 6, "each process for operations, keys and events, and the queue"
     assert await site.looking.fetchval(_CONNECTED) <= 20, "BF_DB_POOL_MAX of each process"
     await gates.open_all(site.holder)
     seen = await asyncio.wait_for(following_all, 20)

@@ -38,7 +38,7 @@ class Inside:
 @asynccontextmanager
 async def _inside(settings: Settings) -> AsyncIterator[Inside]:
     app, port = create_app(settings), free_port()
-    server = Server(app, host="127.0.0.1", port=port, drain=5, started=lambda: None)
+    server = Server(app, host="127.0.0.1", port=port, drain=5, head_seconds=10, started=lambda: None)
     running = asyncio.create_task(server.run_until_signal())
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
@@ -62,6 +62,7 @@ async def test_of_clients_that_went_away_nothing_is_left(settings: Settings, con
         waiter, pool = inside.services.waiter, inside.services.database.pool
         location = await _queued(inside.client)
         tasks, streams = len(asyncio.all_tasks()), []
+        listening = await conn.fetchval(_LISTENING)
         async with AsyncExitStack() as stack:
             for _ in range(_GONE):
                 at = {"base_url": inside.client.base_url, "headers": inside.client.headers, "verify": _NO_AUTHORITIES}
@@ -71,13 +72,13 @@ async def test_of_clients_that_went_away_nothing_is_left(settings: Settings, con
                 assert (await anext(streams[-1])).name == "queued"
             assert len(waiter._events[location.rpartition("/")[2]]) == _GONE
             assert len(asyncio.all_tasks()) > tasks
-            assert await conn.fetchval(_LISTENING) == 1
+            assert await conn.fetchval(_LISTENING) == listening
 
         async def let_go() -> bool:
             return not waiter._events and len(asyncio.all_tasks()) <= tasks and pool.get_idle_size() == pool.get_size()
 
         await until(let_go, within=5, what="the end of what served them")
-        assert await conn.fetchval(_LISTENING) == 1
+        assert await conn.fetchval(_LISTENING) == listening
         assert (await inside.client.post(f"{location}/cancel")).status_code == 200
 
 

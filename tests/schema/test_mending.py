@@ -20,6 +20,12 @@ FULL = os.environ.get("BF_TEST_FULL") == "1"
 SEED = int(os.environ.get("BF_TEST_SEED", random.SystemRandom().randrange(10**6)))
 
 
+# A table with pages is one in use, whose indexes are built aside.
+_EMPTY = """
+SELECT 'TRUNCATE ' || string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables WHERE schemaname = $1
+"""
+
+
 @pytest.fixture(scope="session")
 async def owner_connection(cluster: Cluster, built: str) -> AsyncIterator[asyncpg.Connection]:
     opened = await asyncpg.connect(cluster.dsn(built), statement_cache_size=0)
@@ -29,9 +35,10 @@ async def owner_connection(cluster: Cluster, built: str) -> AsyncIterator[asyncp
 
 @pytest.fixture
 async def owner(owner_connection: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
-    """The migration user, in a transaction that is rolled back."""
+    """The migration user, in a transaction that is rolled back; tables have no pages, which others' rows leave."""
     transaction = owner_connection.transaction()
     await transaction.start()
+    await owner_connection.execute(await owner_connection.fetchval(_EMPTY, ACME.schema_name))
     yield owner_connection
     await transaction.rollback()
 

@@ -1,4 +1,7 @@
-"""How many rows each of the service's tables holds: what a call that must leave nothing is measured by."""
+"""How many rows each of the service's tables holds: what a call that must leave nothing is measured by.
+
+But for those that a worker writes of its own accord, at a time of its own.
+"""
 
 import asyncpg
 
@@ -7,6 +10,7 @@ SELECT format('SELECT %L::text AS name, count(*) AS rows FROM %I.%I', concat(n.n
               n.nspname, c.relname)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname IN ('bf_control', 'bf_queue', 'bf_shared') AND c.relkind IN ('r', 'p')
+   AND c.relname NOT IN ('audit_seal', 'audit_segment', 'isolation_check')
  ORDER BY n.nspname, c.relname
 """
 

@@ -126,10 +126,10 @@ async def test_the_expected_catalogue_knows_the_state(
         assert (await difference()).ok
     await _moved(idle_api, "suspend")
     await conn.execute("GRANT USAGE ON SCHEMA bf_acme_corp TO app_role")
-    assert (await difference()).extra == ("schema grant  USAGE to app_role",)
+    assert [str(one) for one in (await difference()).extra] == ["schema grant  USAGE to app_role"]
     await _moved(idle_api, "resume")
     await conn.execute("REVOKE USAGE ON SCHEMA bf_acme_corp FROM app_role")
-    assert (await difference()).missing == ("schema grant  USAGE to app_role",)
+    assert [str(one) for one in (await difference()).missing] == ["schema grant  USAGE to app_role"]
 
 
 @pytest.mark.usefixtures("tenant")
