@@ -750,7 +750,9 @@ async def test_create_tenant_indexes_replaces_what_a_concurrent_build_left_inval
         await superuser.execute(
             "CREATE UNIQUE INDEX CONCURRENTLY idx_acme_corp_budgets_status ON bf_acme_corp.budgets (status)"
         )
-    assert (await drift(superuser, expected)).altered == ("index budgets.idx_acme_corp_budgets_status",)
+    assert [str(one) for one in (await drift(superuser, expected)).altered] == [
+        "index budgets.idx_acme_corp_budgets_status"
+    ]
     await superuser.execute("SELECT bf_shared.create_tenant_indexes('acme_corp')")
     assert (await drift(superuser, expected)).ok
 
