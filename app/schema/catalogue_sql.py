@@ -6,7 +6,8 @@ from typing import Final
 # pg_depend's index on what depends on a schema. With search_path at pg_catalog every other name is printed qualified.
 # NOT NULL is read off the columns: only PostgreSQL 18 stores it as a constraint. The order of columns is no fact. A
 # default names no column, save a generated column's: told of the relation, pg_get_expr() would first collect the
-# names of all its columns, every time. Columns of `fact` that a statement does not select cost it nothing.
+# names of all its columns, every time. Of EXISTS the planner might make a hash of all triggers there are; of LIMIT 1
+# it cannot. Columns of `fact` that a statement does not select cost it nothing.
 FACTS: Final = r"""
 schema(oid, nspname, nspowner, nspacl) AS MATERIALIZED (
     SELECT n.oid, n.nspname, n.nspowner, n.nspacl FROM pg_namespace n WHERE n.nspname = $1
@@ -135,8 +136,8 @@ schema(oid, nspname, nspowner, nspacl) AS MATERIALIZED (
       FROM attribute a WHERE a.attidentity <> '' OR a.attgenerated <> ''
     UNION ALL
     SELECT 'constraint', c.relname || '.' || k.conname,
-           concat_ws(' ', pg_get_constraintdef(k.oid), CASE WHEN k.contype = 'f' AND EXISTS (
-               SELECT FROM pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgenabled <> 'O') THEN 'disabled' END), 0,
+           concat_ws(' ', pg_get_constraintdef(k.oid), CASE k.contype WHEN 'f' THEN (
+               SELECT 'disabled' FROM pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgenabled <> 'O' LIMIT 1) END), 0,
            format('ALTER TABLE %s ADD CONSTRAINT %I %s', c.quoted, k.conname, pg_get_constraintdef(k.oid))
                || CASE WHEN k.contype IN ('c', 'f') AND k.convalidated THEN ' NOT VALID' ELSE '' END,
            CASE WHEN k.contype IN ('c', 'f') AND k.convalidated
