@@ -18,6 +18,8 @@ class AppError(Exception):
 
     code: ClassVar[str] = "error"
     title: ClassVar[str] = "Error"
+    # Whether it refuses a caller: the audit trail tells of those.
+    denial: ClassVar[bool] = False
 
     def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), **extra: object) -> None:
         super().__init__(detail)
@@ -39,16 +41,38 @@ class Invalid(AppError):
 class Unauthenticated(AppError):
     code = "unauthenticated"
     title = "Authentication required"
+    denial = True
+
+
+class InvalidCredentials(Unauthenticated):
+    """Something was presented, and it is no valid key or token."""
 
 
 class Denied(AppError):
     code = "forbidden"
     title = "Forbidden"
+    denial = True
+
+
+class InsufficientScope(Denied):
+    """The caller is known, and may not do this; `needed` is the role that may."""
+
+    def __init__(self, detail: str, *, needed: str | None = None) -> None:
+        super().__init__(detail)
+        self.needed = needed
 
 
 class NotFound(AppError):
     code = "not_found"
     title = "Not found"
+
+
+class TenantNotFound(NotFound):
+    code = "tenant_not_found"
+    title = "Tenant not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such tenant.")
 
 
 class Conflict(AppError):
@@ -78,6 +102,11 @@ class TooLarge(AppError):
     title = "Body too large"
 
 
+class HeaderTooLarge(AppError):
+    code = "header_too_large"
+    title = "The header is too large"
+
+
 class UnsupportedMediaType(AppError):
     code = "unsupported_media_type"
     title = "The body is of a type that is not read here"
@@ -89,6 +118,17 @@ class Unavailable(AppError):
     code = "unavailable"
     title = "Service unavailable"
     retry_after: ClassVar[int] = 2
+
+
+class RateLimited(AppError):
+    """The caller asks more often than it may; `retry_after` is in whole seconds."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class DirectConnectionNeeded(AppError):

@@ -13,8 +13,16 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.routing import BaseRoute
 
+from app.access import routes as access
+from app.access.schemas import ApiKeyOut, NewApiKeyOut
 from app.allow import Allow
+from app.apikeys.cache import KeyCache
 from app.apikeys.service import Keys
+from app.apikeys.use import KeyUse
+from app.audit import routes as audit
+from app.audit.anchors import Anchors
+from app.audit.denials import Denials
+from app.audit.schemas import AuditRecordOut, VerifiedOut
 from app.catalog import routes as catalog
 from app.config import routes as config
 from app.config.schemas import VersionOut
@@ -30,10 +38,12 @@ from app.health import routes as health
 from app.http import auth, problem
 from app.http.context import RequestContext
 from app.http.dependencies import HttpServices
+from app.http.depth import refuse_deep_json
 from app.http.media import refuse_other_media
 from app.http.openapi import tidied
 from app.http.pagination import PageTokens
 from app.http.query import refuse_unknown_query
+from app.http.rates import Limits, RateLimits
 from app.integrations import routes as integrations
 from app.integrations.check import Checker
 from app.integrations.endpoint import Policy
@@ -48,48 +58,68 @@ from app.operations import routes as operations
 from app.operations.rules import AllRules
 from app.operations.schemas import OperationOut, ProblemOut
 from app.operations.waiter import Waiter
+from app.plans import routes as plans
+from app.plans.schemas import StoredPlanOut
 from app.schema import files, startup
 from app.schema import routes as schema
+from app.schema.expected import ExpectedTenants
 from app.schema.script import Target
 from app.settings import Settings
 from app.tenants import backup_routes as backups
 from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
+from app.tenants import repair_routes as repair
 from app.tenants import routes as tenants
+from app.tenants.repair_schemas import VerificationOut
 from app.tenants.schemas import TenantFull, TenantOut
+from app.tokens.provider import Provider
+from app.tokens.verifier import Verifier
+from app.webhooks import routes as webhooks
+from app.webhooks.schemas import DeliveryOut, IssuedWebhookOut, ReplayOut, WebhookOut
 from app.worker import Worker
 
 _log = logger(__name__)
 MAX_BODY = 1024 * 1024
+_WEBHOOKS = (WebhookOut, IssuedWebhookOut, DeliveryOut, ReplayOut)
 _INTEGRATIONS = (IntegrationOut, IntegrationList, CheckOut)
 _ROUTERS = (
     schema.router,
+    plans.router,
     bulk.router,
     tenants.router,
     lifecycle.router,
     backups.router,
+    repair.router,
     config.router,
     integrations.router,
     features.router,
     limits.router,
     catalog.router,
+    access.router,
     ofrep.router,
+    webhooks.router,
     operations.router,
     isolation.router,
+    audit.router,
     health.router,
     dashboard.router,
 )
 _TAGS = {
     "schema": "What is installed, bringing it up to date, and taking it away",
     "tenants": "Provisioning, reading and changing tenants",
+    "plans": "What destruction is about to take, and who agrees",
     "configuration": "A tenant's configuration, its history, and the way back",
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
+    "api-keys": "Who may call: making, rotating and revoking API keys",
     "ofrep": "What a tenant may use, by the OpenFeature remote evaluation protocol",
     "integrations": "What a tenant is connected with, and whether it answers",
+    "verification": "Whether tenants are as they must be, and mending what is not",
     "limits": "How much a tenant may use, and how much of it it does",
+    "webhooks": "Telling others what happens: CloudEvents, signed, at least once",
     "isolation": "Whether every tenant is held apart",
     "operations": "Long work: following it, stopping it, doing it again",
+    "audit": "Who did what, and proof that nothing of it was altered",
     "health": "Probes",
 }
 
@@ -99,6 +129,8 @@ class Services(HttpServices):
     """Everything the routes of this process share."""
 
     waiter: Waiter
+    denials: Denials
+    anchors: Anchors | None
     flags: FlagCache
     worker: Worker | None
     target: Target
@@ -107,6 +139,8 @@ class Services(HttpServices):
     checker: Checker
     delete_grace: timedelta
     backups_configured: bool
+    expected: ExpectedTenants
+    second_approver: bool
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -130,6 +164,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
         routes=_routes(),
     )
+    app.add_middleware(RateLimits, limits=Limits(requests=settings.requests_rate(), failures=settings.failures_rate()))
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
     problem.install(app)
     auth.require_declared_roles(app)
@@ -142,7 +177,7 @@ def _routes() -> list[BaseRoute]:
     """Shared by the applications of a process: reading their signatures is most of what it takes to make one."""
     every = APIRouter(generate_unique_id_function=lambda route: route.name)
     for router in _ROUTERS:
-        first = [Depends(refuse_unknown_query), Depends(refuse_other_media)]
+        first = [Depends(refuse_unknown_query), Depends(refuse_other_media), Depends(refuse_deep_json)]
         every.include_router(router, max_body_size=MAX_BODY, dependencies=first)
     return every.routes
 
@@ -162,7 +197,21 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS):
+        for model in (
+            ProblemOut,
+            OperationOut,
+            TenantOut,
+            TenantFull,
+            VersionOut,
+            AuditRecordOut,
+            VerifiedOut,
+            VerificationOut,
+            *_INTEGRATIONS,
+            *_WEBHOOKS,
+            ApiKeyOut,
+            NewApiKeyOut,
+            StoredPlanOut,
+        ):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)
@@ -176,26 +225,38 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
         database = request_database(settings)
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
         readiness = Readiness()
+        keys, use = Keys(settings.api_key_pepper.get_secret_value()), KeyUse(database)
+        provider = Provider.of(settings)
         policy = Policy(Allow.parse(settings.integration_allow))
         services = Services(
             database=database,
-            keys=Keys(settings.api_key_pepper.get_secret_value()),
+            keys=keys,
+            known_keys=KeyCache(keys, database, settings.direct_dsn(), use=use),
+            access_tokens=None if provider is None else Verifier(provider),
             page_tokens=PageTokens.of(settings.api_key_pepper.get_secret_value()),
             waiter=Waiter(database, settings.direct_dsn()),
             flags=FlagCache(database, settings.direct_dsn(), max_age=settings.flags_max_age),
             readiness=readiness,
+            denials=Denials(database),
+            anchors=Anchors.of(settings),
             target=files.target(settings),
             rules=RULES,
             integrations=Rules(policy=policy, keyring=settings.keyring()),
             checker=Checker(policy),
             delete_grace=settings.delete_grace,
             backups_configured=settings.backup_url is not None,
+            expected=ExpectedTenants(ddl, files.migrations()),
+            second_approver=settings.second_approver,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services
         async with database, ddl:
             services.waiter.start()
-            tasks = [asyncio.create_task(_prepare(settings, services, ddl), name="prepare")]
+            services.denials.start()
+            tasks = [
+                asyncio.create_task(_prepare(settings, services, ddl), name="prepare"),
+                asyncio.create_task(use.run(), name="key-use"),
+            ]
             if services.worker is not None:
                 tasks.append(asyncio.create_task(services.worker.run(), name="worker"))
             try:
@@ -226,11 +287,13 @@ async def _prepare(settings: Settings, services: Services, ddl: Database) -> Non
 
 async def _stop(services: Services, tasks: list[asyncio.Task[None]]) -> None:
     services.release()
-    preparing, *working = tasks
+    preparing, using = tasks[:2]
     preparing.cancel()
-    ended = await asyncio.gather(
-        services.waiter.stop(), services.flags.stop(), preparing, *working, return_exceptions=True
-    )
+    using.cancel()
+    listening = [services.waiter.stop(), services.flags.stop(), services.known_keys.stop(), services.denials.stop()]
+    if services.access_tokens is not None:
+        listening.append(services.access_tokens.stop())
+    ended = await asyncio.gather(*listening, *tasks, return_exceptions=True)
     for error in ended:
         if isinstance(error, Exception) and error is not services.readiness.failure:
             _log.error("stopped_with_an_error", exc_info=error)

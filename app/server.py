@@ -3,9 +3,11 @@
 import asyncio
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Literal
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,10 +15,28 @@ from fastapi import FastAPI
 from app.main import Services
 
 
+def _protocol(head_seconds: float) -> type[asyncio.Protocol] | Literal["h11"]:
+    """Where there is no httptools, h11 bounds a head by itself."""
+    if sys.platform == "win32":
+        return "h11"
+    from app.protocol import bounded
+
+    return bounded(head_seconds)
+
+
 class Server(uvicorn.Server):
     """On a signal, requests that wait for an operation are answered at once; `started` runs once ready."""
 
-    def __init__(self, app: FastAPI, *, host: str, port: int, drain: float, started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        host: str,
+        port: int,
+        drain: float,
+        head_seconds: float,
+        started: Callable[[], None],
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -25,6 +45,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                http=_protocol(head_seconds),
                 timeout_graceful_shutdown=max(1, round(drain)),
             )
         )

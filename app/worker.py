@@ -6,6 +6,9 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
+from app.allow import Allow
+from app.audit.anchors import Anchors
+from app.audit.sealer import Sealer
 from app.backups.making import Backups
 from app.backups.store import Store
 from app.db.pool import Connection, Database
@@ -13,6 +16,8 @@ from app.db.pools import ddl_database
 from app.db.readiness import Readiness
 from app.errors import AppError, DatabaseError
 from app.http import queries as idempotency
+from app.integrations.endpoint import Policy
+from app.integrations.pinned import Pinned
 from app.isolation import service as isolation
 from app.jobs.runner import RetryJob, Runner
 from app.kinds import RULES
@@ -26,9 +31,12 @@ from app.schema.expected import ExpectedTenants
 from app.schema.handlers import DowngradeHandler, UpgradeHandler
 from app.settings import Settings
 from app.tenants import purge
-from app.tenants.bulk_handler import ChangeHandler
+from app.tenants.bulk_handler import change_handler, deletion_handler
 from app.tenants.handlers import ProvisionHandler
 from app.tenants.lifecycle_handlers import BackupHandler, PurgeHandler, RestoreHandler
+from app.tenants.repair_handlers import FleetRepairHandler, FleetVerifyHandler, RepairHandler
+from app.webhooks.dispatcher import Dispatcher
+from app.webhooks.sending import SECONDS, Sender
 
 _log = logger(__name__)
 # How often, in seconds, unfinished operations without a job are looked for.
@@ -52,11 +60,15 @@ def executor(settings: Settings, database: Database) -> Executor:
     handlers: dict[str, Handler] = {
         Kind.SCHEMA_UPGRADE: UpgradeHandler(database=database, migrations=migrations, target=target, expected=expected),
         Kind.SCHEMA_DOWNGRADE: DowngradeHandler(database=database, target=target, expected=expected),
-        Kind.TENANTS_CHANGE: ChangeHandler(database=database),
+        Kind.TENANTS_CHANGE: change_handler(database),
+        Kind.TENANTS_DELETE: deletion_handler(database),
         Kind.TENANT_PROVISION: ProvisionHandler(database=database, expected=expected, target=target),
         Kind.TENANT_BACKUP: BackupHandler(database=database, backups=backups),
         Kind.TENANT_PURGE: PurgeHandler(database=database, backups=backups),
         Kind.TENANT_RESTORE: RestoreHandler(database=database, backups=backups, expected=expected),
+        Kind.TENANT_REPAIR: RepairHandler(database=database, expected=expected),
+        Kind.FLEET_VERIFY: FleetVerifyHandler(database=database, expected=expected),
+        Kind.FLEET_REPAIR: FleetRepairHandler(database=database, expected=expected),
     }
 
     async def explain(conn: Connection, error: DatabaseError) -> str:
@@ -88,6 +100,19 @@ async def work_off(settings: Settings, database: Database, operation_id: UUID) -
         await running
 
 
+def dispatcher(settings: Settings, database: Database) -> Dispatcher:
+    """What sends webhooks their events."""
+    # More than may be under way: a name server that answers nobody holds up those alone whose name it has.
+    pinned = Pinned(Policy(Allow.parse(settings.integration_allow)), threads=80)
+    return Dispatcher(
+        database,
+        settings.direct_dsn(),
+        Sender(pinned, source=settings.event_source),
+        settings.keyring(),
+        retention=settings.event_retention,
+    )
+
+
 class Worker:
     """Runs jobs in whichever process asked for it."""
 
@@ -96,6 +121,13 @@ class Worker:
         self._database = database
         self._readiness = readiness
         self._runner = Runner(database, self._executor(), concurrency=settings.worker_concurrency)
+        self._dispatcher = dispatcher(settings, database)
+        self._sealer = Sealer(
+            database,
+            anchoring=Anchors.of(settings),
+            anchor_every=settings.audit_anchor_interval,
+            retention=settings.audit_retention,
+        )
 
     def _executor(self) -> Executor:
         return executor(self._settings, self._database)
@@ -112,11 +144,15 @@ class Worker:
             asyncio.create_task(self._sweep(), name="sweep"),
             asyncio.create_task(self._purge(), name="purge"),
             asyncio.create_task(self._isolation(), name="isolation"),
+            asyncio.create_task(self._sealer.run(), name="sealer"),
         ]
+        telling = asyncio.create_task(self._dispatcher.run(self._runner.stopping), name="webhooks")
         try:
             await self._runner.run(drain_timeout=self._settings.drain_timeout)
+            # It has had as long to end what it was sending: seconds at most.
+            await asyncio.wait({telling}, timeout=SECONDS)
         finally:
-            for task in beside:
+            for task in (*beside, telling):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task

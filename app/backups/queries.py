@@ -138,15 +138,21 @@ async def subject(conn: Connection, tenant_id: str) -> Subject | None:
 async def sums(conn: Connection, schema_name: str) -> dict[str, TableSum]:
     """Of all rows of each table, read as the audit role. Leaves settings behind until the transaction ends."""
     tables = await conn.fetch(_SUMS, schema_name)
-    as_reader = await conn.fetchval(_SET_ROLE)
     await conn.execute(_PLAIN)
-    await conn.execute(as_reader)
     found = {}
-    for table in tables:
-        row: Any = await conn.fetchrow(table["statement"])
-        found[table["name"]] = TableSum(rows=row["rows"], checksum=row["checksum"])
-    await conn.execute(_OWN_ROLE)
+    async with reading_all(conn):
+        for table in tables:
+            row: Any = await conn.fetchrow(table["statement"])
+            found[table["name"]] = TableSum(rows=row["rows"], checksum=row["checksum"])
     return found
+
+
+@asynccontextmanager
+async def reading_all(conn: Connection) -> AsyncIterator[None]:
+    """In a transaction, as the audit role: every row is seen. What raises leaves the role to the rollback."""
+    await conn.execute(await conn.fetchval(_SET_ROLE))
+    yield
+    await conn.execute(_OWN_ROLE)
 
 
 async def lock_tables(conn: Connection, schema_name: str) -> None:

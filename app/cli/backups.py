@@ -9,8 +9,9 @@ import typer
 from app.cli import lifecycle
 from app.cli.failure import Failure
 from app.cli.installed import installed
-from app.cli.lifecycle import Reason, TenantId, Yes, confirm, origin, reason_of, say
+from app.cli.lifecycle import Reason, TenantId, Yes, origin, reason_of, require_answer, say
 from app.cli.output import Json, emit_json, run, settings, table
+from app.cli.plans import Confirmation, agreed, told
 from app.db.pool import Connection
 from app.registry import service as registry
 from app.registry.model import Tenant, Transition
@@ -19,6 +20,8 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from app.backups.model import Backup
     from app.operations.model import Operation
+    from app.plans.model import Offer
+    from app.plans.schemas import LossOut
 
 tenant = lifecycle.cli
 
@@ -46,7 +49,7 @@ async def _backup(loaded: Settings, tenant_id: str, reason: str | None) -> "Back
             configured=loaded.backup_url is not None,
         )
 
-    found = await _work(loaded, request, lambda conn, ended: service.require(conn, tenant_id, ended.id))
+    found = await work(loaded, request, lambda conn, ended: service.require(conn, tenant_id, ended.id))
     made: Backup = found
     return made
 
@@ -86,13 +89,20 @@ def purge(
     waive_backup: Annotated[
         bool, typer.Option("--waive-backup", help="Make no backup first: nothing can ever come back.")
     ] = False,
+    confirmation: Confirmation = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Drop a deleted tenant now, after a verified backup."""
+    """Say what is lost with a deleted tenant, ask, and drop it, after a verified backup."""
     end = "WITHOUT a backup, for ever" if waive_backup else "after a backup"
-    confirm(f"Drop all of tenant {tenant_id}, {end}?", yes=yes)
-    result = run(_purge(settings(), tenant_id, reason_of(reason), waive_backup=waive_backup))
+    question = f"Drop all of tenant {tenant_id}, {end}?"
+    loaded, why = settings(), reason_of(reason)
+    if confirmation is None:
+        require_answer(question, yes=yes)
+        plan, offer = run(_plan_purge(loaded, tenant_id, why, waive_backup=waive_backup))
+        told(f"A purge of tenant {tenant_id} drops", plan, as_json=as_json)
+        confirmation = agreed(offer, question, yes=yes)
+    result = run(_purge(loaded, tenant_id, why, waive_backup=waive_backup, token=confirmation))
     if as_json:
         emit_json(result)
     else:
@@ -100,18 +110,46 @@ def purge(
         typer.echo(f"Tenant {tenant_id} is gone; {'there is no backup' if kept is None else f'its backup is {kept}'}.")
 
 
-async def _purge(loaded: Settings, tenant_id: str, reason: str | None, *, waive_backup: bool) -> dict[str, Any]:
+async def _plan_purge(
+    loaded: Settings, tenant_id: str, reason: str | None, *, waive_backup: bool
+) -> "tuple[LossOut, Offer]":
     from app.backups import service
-    from app.tenants import purge
+    from app.plans import service as plans
+    from app.tenants import lifecycle as transitions
+    from app.tenants import loss
+
+    async with installed(loaded) as db, db.transaction() as conn:
+        found = await registry.require(conn, tenant_id)
+        registry.require_transition(found, Transition.PURGE)
+        await transitions.require_no_credentials(conn, reason)
+        if not waive_backup and found.schema_version is not None:
+            await service.require_possible(conn, configured=loaded.backup_url is not None)
+        intent, plan = await loss.purge(conn, found, waive_backup=waive_backup)
+        actor, needs_approval = origin().actor, loaded.second_approver
+        return plan, await plans.offer(conn, intent, actor=actor, needs_approval=needs_approval)
+
+
+async def _purge(
+    loaded: Settings, tenant_id: str, reason: str | None, *, waive_backup: bool, token: str
+) -> dict[str, Any]:
+    from app.backups import service
+    from app.plans import service as plans
+    from app.tenants import loss, purge
 
     async def request(conn: Connection, operation_id: UUID) -> "Operation":
+        found = await registry.require(conn, tenant_id, lock=True)
+        registry.require_transition(found, Transition.PURGE)
+        intent, _ = await loss.purge(conn, found, waive_backup=waive_backup)
+        actor, needs_approval = origin().actor, loaded.second_approver
         asked = await purge.request_purge(
             conn,
-            await registry.require(conn, tenant_id, lock=True),
+            found,
             operation_id=operation_id,
             reason=reason,
             waive_backup=waive_backup,
             origin=origin(),
+            planned=intent,
+            confirmed=await plans.use_up(conn, token, intent, actor=actor, needs_approval=needs_approval),
         )
         if not asked.parameters["waive_backup"]:
             await service.require_possible(conn, configured=loaded.backup_url is not None)
@@ -120,8 +158,7 @@ async def _purge(loaded: Settings, tenant_id: str, reason: str | None, *, waive_
     async def result(_: Connection, ended: "Operation") -> dict[str, Any]:
         return ended.result or {}
 
-    found = await _work(loaded, request, result)
-    done: dict[str, Any] = found
+    done: dict[str, Any] = await work(loaded, request, result)
     return done
 
 
@@ -157,12 +194,12 @@ async def _restore(loaded: Settings, tenant_id: str, backup_id: UUID | None, rea
             origin=origin(),
         )
 
-    found = await _work(loaded, request, lambda conn, _: registry.require(conn, tenant_id))
+    found = await work(loaded, request, lambda conn, _: registry.require(conn, tenant_id))
     restored: Tenant = found
     return restored
 
 
-async def _work(
+async def work(
     loaded: Settings,
     request: Callable[[Connection, UUID], Awaitable["Operation | None"]],
     finished: Callable[[Connection, Any], Awaitable[Any]],

@@ -30,6 +30,12 @@ def confirm(question: str, *, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
+def require_answer(question: str, *, yes: bool) -> None:
+    """Raises Failure where confirm() will not be able to ask: before anything is looked for."""
+    if not yes and not sys.stdin.isatty():
+        confirm(question, yes=yes)
+
+
 def origin() -> Origin:
     """Whoever runs the command."""
     return Origin(actor=f"cli:{user()}")

@@ -121,3 +121,13 @@ async def progress(label: str) -> AsyncIterator[Callable[[upgrading.Progress], N
 def _line(step: upgrading.Progress) -> None:
     position = f" ({step.done} of {step.total})" if step.total else ""
     typer.echo(f"{step.step}{position}", err=True)
+
+
+def size(count: int) -> str:
+    """Of so many bytes, like pg_size_pretty()."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 10240:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}"

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from app.cli.failure import Failure
-from app.cli.output import Json, database, emit_json, progress, run, settings
+from app.cli.installed import installed
+from app.cli.lifecycle import origin
+from app.cli.output import Json, database, emit_json, progress, run, settings, size
 from app.schema import downgrade as downgrading
 from app.schema import files, script
 from app.schema import upgrade as upgrading
@@ -50,6 +52,9 @@ def downgrade(
     confirm_destroy: Annotated[
         bool, typer.Option("--confirm-destroy", help="Really destroy all tenants and their data.")
     ] = False,
+    confirmation: Annotated[
+        str | None, typer.Option("--confirmation", help="Of a plan that somebody else has approved.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Destroy every tenant and everything that upgrade made. Without --confirm-destroy: say what that is."""
@@ -64,7 +69,9 @@ def downgrade(
             return
         typer.echo("Nothing was dropped. To destroy all of this: bf-admin downgrade --confirm-destroy", err=True)
         raise typer.Exit(2)
-    outcome = run(_downgrade(loaded))
+    if loaded.second_approver and plan.installed:
+        run(_approved(loaded, plan, confirmation))
+    outcome = run(_downgrade(loaded, plan))
     if as_json:
         done = {"tenants": outcome.tenants, "roles_dropped": outcome.roles_dropped, "roles_kept": outcome.roles_kept}
         emit_json({"plan": _plan_document(plan), "dropped": done})
@@ -80,15 +87,42 @@ async def _plan(loaded: Settings) -> downgrading.Plan:
         return await downgrading.plan(conn, files.target(loaded))
 
 
-async def _downgrade(loaded: Settings) -> downgrading.Outcome:
+async def _approved(loaded: Settings, plan: downgrading.Plan, token: str | None) -> None:
+    """Raises Failure, naming what to do, until somebody else has approved the plan."""
+    from app.cli.plans import agreed
+    from app.plans import service
+    from app.schema.schemas import DowngradePlanOut
+
+    actor = origin().actor
+    intent = plan.intent(DowngradePlanOut.of(plan).document())
+    async with installed(loaded) as db, db.transaction() as conn:
+        if token is not None:
+            await service.use_up(conn, token, intent, actor=actor, needs_approval=True)
+            return
+        offer = await service.offer(conn, intent, actor=actor, needs_approval=True)
+    agreed(offer, "", yes=True)
+
+
+async def _downgrade(loaded: Settings, plan: downgrading.Plan) -> downgrading.Outcome:
+    """Of what was shown: a tenant that was made since stops it."""
+    confirmed = {tenant.identity for tenant in plan.tenants}
     async with database(loaded) as db, progress("Dropping") as show:
-        return await downgrading.run(db, files.target(loaded), progress=show)
+        return await downgrading.run(db, files.target(loaded), confirmed=confirmed, progress=show)
 
 
 def _plan_document(plan: downgrading.Plan) -> dict[str, object]:
     return {
         "database": plan.database,
-        "tenants": [{"tenant_id": t.tenant_id, "schema_name": t.schema_name, "bytes": t.size} for t in plan.tenants],
+        "tenants": [
+            {
+                "tenant_id": t.tenant_id,
+                "schema_name": t.schema_name,
+                "tables": t.tables,
+                "rows": t.rows,
+                "bytes": t.size,
+            }
+            for t in plan.tenants
+        ],
         "bytes": plan.size,
         "blockers": plan.blockers,
     }
@@ -100,20 +134,10 @@ def _show(plan: downgrading.Plan) -> None:
         return
     typer.echo(f"In database {plan.database}, a downgrade drops:")
     for tenant in plan.tenants:
-        typer.echo(f"  {tenant.schema_name}\t{_size(tenant.size)}")
-    typer.echo(f"  {len(plan.tenants)} tenants, {_size(plan.size)}; the shared schema, bf_control and bf_queue")
+        typer.echo(f"  {tenant.schema_name}\t{size(tenant.size)}")
+    typer.echo(f"  {len(plan.tenants)} tenants, {size(plan.size)}; the shared schema, bf_control and bf_queue")
     for blocker in plan.blockers:
         typer.echo(f"  in the way: {blocker}")
-
-
-def _size(size: int) -> str:
-    """Like pg_size_pretty()."""
-    value, unit = float(size), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 10240:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}"
 
 
 def sql_upgrade(as_json: Json = False) -> None:

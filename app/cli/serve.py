@@ -89,7 +89,14 @@ async def _serve(loaded: Settings, *, host: str, port: int, with_worker: bool, s
 
     await _preflight(loaded)
     app = create_app(loaded, with_worker=with_worker)
-    server = Server(app, host=host, port=port, drain=loaded.drain_timeout, started=started)
+    server = Server(
+        app,
+        host=host,
+        port=port,
+        drain=loaded.drain_timeout,
+        head_seconds=loaded.request_timeout,
+        started=started,
+    )
     await server.run_until_signal()
 
 

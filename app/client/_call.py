@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 from urllib.parse import quote
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from pydantic_core import to_json
 
@@ -98,12 +98,18 @@ def patch(path: str, body: Mapping[str, Any], *, if_match: str | None, validate_
 
 
 def delete(
-    path: str, query: Mapping[str, object] | None = None, *, if_match: str | None = None, validate_only: bool = False
+    path: str,
+    query: Mapping[str, object] | None = None,
+    *,
+    if_match: str | None = None,
+    validate_only: bool = False,
+    wait: Deadline | None = None,
 ) -> Call:
     """What is None in `query` is left out."""
     params = {name: str(value) for name, value in (query or {}).items() if value is not None}
     params |= {"validate_only": "true"} if validate_only else {}
-    return Call(method="DELETE", path=path, params=params, headers={} if if_match is None else {"If-Match": if_match})
+    headers = {} if if_match is None else {"If-Match": if_match}
+    return Call(method="DELETE", path=path, params=params, headers=headers, wait=wait)
 
 
 def patch_all(
@@ -156,12 +162,24 @@ def integration_path(tenant_id: str, capability: str) -> str:
     return f"{tenant_path(tenant_id)}/integrations/{_segment(capability)}"
 
 
+def api_key_path(key_id: str) -> str:
+    return f"/v1/api-keys/{_segment(key_id)}"
+
+
 def limit_path(name: str) -> str:
     return f"/v1/catalog/limits/{_segment(name)}"
 
 
+def webhook_path(webhook_id: UUID | str) -> str:
+    return f"/v1/webhooks/{_segment(str(webhook_id))}"
+
+
 def operation_path(operation: OperationRef) -> str:
     return f"/v1/operations/{_segment(str(operation.id if isinstance(operation, Operation) else operation))}"
+
+
+def plan_path(plan_id: UUID | str) -> str:
+    return f"/v1/plans/{_segment(str(plan_id))}"
 
 
 def _segment(value: str) -> str:

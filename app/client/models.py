@@ -225,6 +225,24 @@ class OperationEvent(Model):
     operation: Operation
 
 
+class Drift(Model):
+    """An object of a tenant's schema: what of it should be and is not, and what is instead."""
+
+    kind: str
+    name: str
+    expected: str | None
+    actual: str | None
+
+
+class Verification(Model):
+    """A tenant's catalogue beside what its version and its state say."""
+
+    ok: bool
+    missing: tuple[Drift, ...]
+    extra: tuple[Drift, ...]
+    altered: tuple[Drift, ...]
+
+
 class BackupTable(Model):
     """`checksum` is of all rows, in whichever order."""
 
@@ -248,6 +266,28 @@ class Backup(Model):
     sha256: str
     bytes: int
     tables: tuple[BackupTable, ...]
+
+
+class ApiKey(Model):
+    """`replaces` is the key that was rotated into this one."""
+
+    id: str
+    name: str
+    role: str
+    tenant_id: str | None
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None = None
+    replaces: str | None = None
+    usable: bool
+
+
+class NewApiKey(ApiKey):
+    """`key` is the secret: shown once, and not by repr()."""
+
+    key: str | None = Field(None, repr=False)
 
 
 class Migration(Model):
@@ -299,8 +339,12 @@ class SchemaState(Model):
 
 
 class TenantSize(Model):
+    """`rows` is an estimate."""
+
     tenant_id: str
     schema_name: str
+    tables: int = 0
+    rows: int = 0
     bytes: int
 
 
@@ -311,12 +355,70 @@ class Page(Model, Generic[T]):
     next_page_token: str | None = None
 
 
-class DowngradePlan(Model):
+class Plan(Model):
+    """What would be lost. `confirmation` has it done: once, by the same caller, until `expires_at`. `needs_approval`:
+    not before another admin has approved the plan.
+    """
+
+    tables: int = 0
+    rows: int = 0
+    rows_are: Literal["exact", "estimated"] = "estimated"
+    bytes: int
+    plan_id: UUID | None = None
+    needs_approval: bool = False
+    confirmation: str | None = None
+    expires_at: datetime | None = None
+
+
+class DowngradePlan(Plan):
     """What a downgrade would destroy. `blockers` are not the service's, and must be gone before."""
 
     database: str
     tenants: tuple[TenantSize, ...]
-    bytes: int
     blockers: tuple[str, ...]
-    confirmation: str | None = None
-    expires_at: datetime | None = None
+
+
+class TableLoss(Model):
+    name: str
+    rows: int
+    rows_are: Literal["exact", "estimated"]
+    bytes: int
+
+
+class PurgePlan(Plan):
+    tenant_id: str
+    generation: int
+    waive_backup: bool
+    items: tuple[TableLoss, ...]
+
+
+class TenantLoss(Model):
+    tenant_id: str
+    tables: int
+    rows: int
+    bytes: int
+
+
+class DeletionPlan(Plan):
+    """Whom a deletion of many would delete. `skipped` fit too, in a state that allows no deletion."""
+
+    tenants: int
+    items: tuple[TenantLoss, ...]
+    skipped: tuple[str, ...]
+
+
+class StoredPlan(Model):
+    """A plan, for whoever is asked to approve it; `loss` is what it said."""
+
+    id: UUID
+    action: str
+    target: str
+    planned_by: str
+    needs_approval: bool
+    approved_by: str | None
+    approved_at: datetime | None
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None
+    loss: dict[str, Any]
+    etag: str | None = Field(None, exclude=True)

@@ -13,9 +13,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db import patience
+from app.errors import HeaderTooLarge
 from app.http import head
 from app.http.prefer import preferred_wait
-from app.http.problem import body_too_large, internal_error, out_of_time
+from app.http.problem import answer_to, body_too_large, internal_error, out_of_time
 from app.log import logger, trace_id
 
 _log = logger("app.http")
@@ -25,6 +26,8 @@ _IDS: Final = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT: Final = re.compile(rb"00" + _IDS + rb"|(?!00|ff)[0-9a-f]{2}" + _IDS + rb"(?:-.{0,200})?")
 # Probes come every few seconds: at INFO they would be most of the log.
 _QUIET_PATHS: Final = frozenset({"/livez", "/readyz"})
+_MOST_HEADERS: Final = 100
+_MAX_HEAD: Final = 32 * 1024
 # Seconds in which a client that sends too much may go on, and then read why it should not.
 _LINGER: Final = 5.0
 
@@ -64,8 +67,17 @@ class RequestContext:
         # FastAPI counts what comes in; of a length that is declared, its answer is no problem+json.
         too_large = declared.isdigit() and int(declared) > self._max_body_size
         app = body_too_large(Request(scope)) if too_large else self._app
+        if _too_much_head(scope):
+            app = answer_to(Request(scope), HeaderTooLarge("A request has at most 100 headers, and 32 KiB of them."))
         with structlog.contextvars.bound_contextvars(**bound), patience.one_request():
             await exchange.run(app, seconds=seconds)
+
+
+def _too_much_head(scope: Scope) -> bool:
+    """The whole of it, the path too."""
+    fields = scope["headers"]
+    size = sum(len(name) + len(value) for name, value in fields) + len(scope.get("raw_path") or b"")
+    return len(fields) > _MOST_HEADERS or size + len(scope["query_string"]) > _MAX_HEAD
 
 
 class _Exchange:

@@ -8,10 +8,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 
+from app.apikeys.cache import KeyCache
 from app.apikeys.service import Keys
 from app.db.pool import Database
 from app.db.readiness import Readiness
+from app.http.denials import DenialSink
 from app.http.pagination import PageTokens
+from app.tokens.verifier import Verifier
 
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {
@@ -20,8 +23,8 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     }
     for status, description in {
         400: "The request cannot be read",
-        401: "No valid API key",
-        403: "The key's role does not allow this",
+        401: "No valid API key or access token",
+        403: "The caller's role does not allow this",
         404: "There is no such thing",
         408: "The body did not arrive in time",
         409: "The state of things does not allow this",
@@ -30,6 +33,8 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         415: "The body is of a type that is not read here",
         422: "The request is not valid",
         428: "This change needs If-Match",
+        429: "Too many requests; see Retry-After and RateLimit",
+        431: "The header is too large",
         500: "A bug: the answer says nothing but the request id, under which the log has the rest",
         503: "No database connection is to be had, or it is not ready; see Retry-After",
     }.items()
@@ -39,7 +44,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The documented failures of a route: those named, and those every route has."""
     of_bodies = {408, 415} if 413 in statuses else set()
-    return {status: PROBLEMS[status] for status in sorted({401, 403, 500, 503, *statuses, *of_bodies})}
+    return {status: PROBLEMS[status] for status in sorted({401, 403, 429, 431, 500, 503, *statuses, *of_bodies})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +53,11 @@ class HttpServices:
 
     database: Database
     keys: Keys
+    known_keys: KeyCache
+    access_tokens: Verifier | None
     page_tokens: PageTokens
     readiness: Readiness
+    denials: DenialSink
 
 
 async def _database(request: Request) -> Database:

@@ -18,6 +18,8 @@ STATUS: Final[Mapping[type[AppError], int]] = {
     errors.UnsupportedMediaType: 415,
     errors.Invalid: 422,
     errors.PreconditionRequired: 428,
+    errors.RateLimited: 429,
+    errors.HeaderTooLarge: 431,
     errors.Unavailable: 503,
     errors.Transient: 503,
 }

@@ -4,15 +4,14 @@ Nothing is dropped with CASCADE. What somebody else keeps in our schemas, or han
 before anything is dropped, and stops PostgreSQL itself should it appear meanwhile.
 """
 
-import hashlib
-import json
 from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from app.db.pool import Connection, Database
 from app.db.retry import retrying
 from app.errors import Conflict
+from app.plans.model import Intent
 from app.schema import downgrade_sql, files, queries, script
 from app.schema.script import Down, Target
 from app.schema.upgrade import Progress, go_on
@@ -31,10 +30,12 @@ Identity: TypeAlias = tuple[str, str, str, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantLoss:
-    """`size` is in bytes, indexes and TOAST included; `built` says whether there is a schema."""
+    """`size` is in bytes, indexes and TOAST included; `rows` is an estimate; `built`: there is a schema."""
 
     tenant_id: str
     schema_name: str
+    tables: int
+    rows: int
     size: int
     created_at: str
     built: bool
@@ -57,6 +58,11 @@ class Plan:
     @property
     def size(self) -> int:
         return sum(tenant.size for tenant in self.tenants)
+
+    def intent(self, document: dict[str, Any]) -> Intent:
+        """What confirms it: the same tenants of the same database. `document` tells of it."""
+        bound = [self.database, [tenant.identity for tenant in self.tenants]]
+        return Intent(action="schema.downgrade", target="schema", bound=bound, document=document)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,6 +94,8 @@ async def plan(conn: Connection, target: Target, *, measure: bool = True) -> Pla
             TenantLoss(
                 tenant_id=row["tenant_id"],
                 schema_name=row["schema_name"],
+                tables=row["tables"],
+                rows=row["rows"],
                 size=row["bytes"],
                 created_at=row["created_at"],
                 built=row["built"],
@@ -96,12 +104,6 @@ async def plan(conn: Connection, target: Target, *, measure: bool = True) -> Pla
         ),
         blockers=tuple(row["blocker"] for row in blockers),
     )
-
-
-def digest(planned: Plan) -> bytes:
-    """Of what would go: another plan has another."""
-    named = [planned.database, [tenant.identity for tenant in planned.tenants]]
-    return hashlib.sha256(json.dumps(named).encode()).digest()
 
 
 def _ignore(_: Progress) -> None: ...

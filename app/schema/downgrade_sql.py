@@ -11,10 +11,12 @@ DATABASE: Final = "SELECT current_database()::text"
 # Only after LEDGER_EXISTS: the registry is there from the ledger's first migration on.
 TENANTS: Final = "SELECT tenant_id::text FROM bf_control.tenant ORDER BY tenant_id"
 
-# What a tenant has on disk. Found through pg_depend: pg_class has no index that leads with relnamespace.
+# What a tenant has on disk; rows as VACUUM and ANALYZE last saw them.
+# Found through pg_depend: pg_class has no index that leads with relnamespace.
 SIZES: Final = """
 SELECT t.tenant_id::text AS tenant_id, t.schema_name::text AS schema_name,
        coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS bytes,
+       count(c.oid) AS tables, coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint AS rows,
        t.created_at::text AS created_at, t.schema_version IS NOT NULL AS built
   FROM bf_control.tenant t
   LEFT JOIN pg_namespace n ON n.nspname = t.schema_name AND t.schema_version IS NOT NULL
@@ -28,10 +30,13 @@ SELECT t.tenant_id::text AS tenant_id, t.schema_name::text AS schema_name,
 # The same in one pass over pg_class, from what VACUUM and ANALYZE last saw; without TOAST.
 SIZES_ESTIMATED: Final = """
 SELECT t.tenant_id::text AS tenant_id, t.schema_name::text AS schema_name, coalesce(s.bytes, 0)::bigint AS bytes,
+       coalesce(s.tables, 0) AS tables, coalesce(s.rows, 0)::bigint AS rows,
        t.created_at::text AS created_at, t.schema_version IS NOT NULL AS built
   FROM bf_control.tenant t
   LEFT JOIN pg_namespace n ON n.nspname = t.schema_name AND t.schema_version IS NOT NULL
-  LEFT JOIN (SELECT c.relnamespace, sum(c.relpages::bigint) * current_setting('block_size')::bigint AS bytes
+  LEFT JOIN (SELECT c.relnamespace, sum(c.relpages::bigint) * current_setting('block_size')::bigint AS bytes,
+                    count(*) FILTER (WHERE c.relkind IN ('r', 'm')) AS tables,
+                    sum(greatest(c.reltuples, 0)) FILTER (WHERE c.relkind IN ('r', 'm')) AS rows
                FROM pg_class c GROUP BY c.relnamespace) s ON s.relnamespace = n.oid
  ORDER BY t.tenant_id
 """

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from app.db.pool import Connection
+from app.schema.catalogue import Statements
 
 _INSTALLED = "SELECT to_regclass('bf_control.migration') IS NOT NULL"
 _LEDGER = "SELECT layer, version, name, checksum, applied_at FROM bf_control.migration ORDER BY layer, version"
@@ -64,6 +65,13 @@ SELECT t.tenant_id
 """
 _KEEP_TENANT_ROLE = "SELECT bf_control.keep_tenant_role($1)"
 _CLOSED = "SELECT state IN ('suspended', 'deleted', 'purging') FROM bf_control.tenant WHERE tenant_id = $1"
+# The blueprint's names in a statement that PostgreSQL has written become a tenant's: $2 and $4 are no part of anything
+# else in it, $5 holds nothing that is quoted.
+_FOR_TENANT = """
+SELECT ARRAY(SELECT replace(replace(s.statement, $2, quote_ident($3)), $4, $5)
+               FROM unnest($1::text[]) WITH ORDINALITY AS s(statement, ordinal) ORDER BY s.ordinal)
+"""
+_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _CREATE_SCHEMA = "SELECT format('CREATE SCHEMA %I', $1::text)"
 _SET_PATH = "SELECT format('SET LOCAL search_path = %I, pg_temp', $1::text)"
 _CALL_UPGRADE_TENANT = """
@@ -91,16 +99,6 @@ DELETE FROM bf_control.tenant WHERE tenant_id = $1
 """
 _LOCK_REGISTRY = "LOCK TABLE bf_control.tenant IN ACCESS EXCLUSIVE MODE"
 _ANY_TENANT = "SELECT EXISTS (SELECT FROM bf_control.tenant)"
-# Whatever has expired goes with it.
-_STORE_CONFIRMATION = """
-WITH expired AS (DELETE FROM bf_control.confirmation WHERE expires_at < now())
-INSERT INTO bf_control.confirmation (token_hash, action, actor, plan_digest, expires_at)
-VALUES ($1, $2, $3, $4, now() + $5::interval) RETURNING expires_at
-"""
-_TAKE_CONFIRMATION = """
-DELETE FROM bf_control.confirmation
- WHERE token_hash = $1 AND action = $2 AND actor = $3 AND expires_at > now() RETURNING plan_digest
-"""
 _DROP_ROLE = "SELECT format('DROP ROLE %I', $1::text)"
 
 # What PostgreSQL says to a DROP that something else stands against.
@@ -200,6 +198,18 @@ async def build_blueprint(
         await conn.execute(row[0])
 
 
+async def for_tenant(conn: Connection, written: Statements, *, names: tuple[str, str, str, str]) -> Statements:
+    """With the blueprint's schema and id in `names`, each followed by the tenant's, replaced."""
+    texts = [written.make, written.finish, written.unmake, *written.aside]
+    make, finish, unmake, *aside = await conn.fetchval(_FOR_TENANT, texts, *names)
+    return Statements(ordinal=written.ordinal, make=make, finish=finish, unmake=unmake, aside=tuple(aside))
+
+
+async def as_of_one_moment(conn: Connection) -> None:
+    """What the transaction reads from here on; it must not have read anything. It writes nothing."""
+    await conn.execute(_ONE_MOMENT)
+
+
 async def admitted(conn: Connection, tenant_id: str) -> list[str]:
     """The roles that lose their way into the tenant's schema while the tenant is closed: the application's, and the
     tenant's own where there is one.
@@ -261,20 +271,6 @@ async def lock_registry(conn: Connection) -> bool:
     """Keeps new tenants out until the transaction ends; returns whether there are any."""
     await conn.execute(_LOCK_REGISTRY)
     return bool(await conn.fetchval(_ANY_TENANT))
-
-
-async def store_confirmation(
-    conn: Connection, *, token_hash: bytes, action: str, actor: str, digest: bytes, valid_for: timedelta
-) -> datetime:
-    """When it expires, by the database's clock."""
-    expires_at: datetime = await conn.fetchval(_STORE_CONFIRMATION, token_hash, action, actor, digest, valid_for)
-    return expires_at
-
-
-async def take_confirmation(conn: Connection, *, token_hash: bytes, action: str, actor: str) -> bytes | None:
-    """The digest of what was to be confirmed; None where there is no such confirmation, or no longer."""
-    digest = await conn.fetchval(_TAKE_CONFIRMATION, token_hash, action, actor)
-    return None if digest is None else bytes(digest)
 
 
 async def execute(conn: Connection, statement: str) -> None:

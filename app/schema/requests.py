@@ -1,5 +1,6 @@
 """Asking for an upgrade or a downgrade: one of them at a time, in the caller's transaction."""
 
+from typing import Any
 from uuid import UUID
 
 from app.audit import service as audit
@@ -8,7 +9,7 @@ from app.db.pool import Connection
 from app.operations import queries as operation_queries
 from app.operations import service as operations
 from app.operations.model import Kind, Operation
-from app.schema import confirmation, downgrade
+from app.plans import service as plans
 from app.schema.downgrade import DowngradeBlocked, Plan
 from app.schema.service import SchemaBusy
 
@@ -32,10 +33,16 @@ async def request_upgrade(
 
 
 async def request_downgrade(
-    conn: Connection, planned: Plan, token: str, *, operation_id: UUID, origin: Origin
+    conn: Connection,
+    planned: Plan,
+    token: str,
+    *,
+    operation_id: UUID,
+    origin: Origin,
+    needs_approval: bool,
 ) -> Operation:
-    """Raises ConfirmationInvalid, DowngradeBlocked, and SchemaBusy while the schema is worked on."""
-    await confirmation.use_up(conn, token, actor=origin.actor, digest=downgrade.digest(planned))
+    """Raises ConfirmationInvalid, ApprovalNeeded, DowngradeBlocked, and SchemaBusy while the schema is worked on."""
+    confirmed = await plans.use_up(conn, token, planned.intent({}), actor=origin.actor, needs_approval=needs_approval)
     if planned.blockers:
         raise DowngradeBlocked(
             f"{len(planned.blockers)} things that are not ours stand in the way; move or drop them first.",
@@ -50,7 +57,7 @@ async def request_downgrade(
         origin=origin,
         parameters={"tenants": [tenant.identity for tenant in planned.tenants]},
     )
-    await _accepted(conn, operation, origin)
+    await _accepted(conn, operation, origin, after=confirmed.as_json())
     return operation
 
 
@@ -66,5 +73,7 @@ def _busy(running: Operation) -> SchemaBusy:
     )
 
 
-async def _accepted(conn: Connection, operation: Operation, origin: Origin) -> None:
-    await audit.record(conn, origin, action=operation.kind, target="schema", outcome="accepted")
+async def _accepted(
+    conn: Connection, operation: Operation, origin: Origin, after: dict[str, Any] | None = None
+) -> None:
+    await audit.record(conn, origin, action=operation.kind, target="schema", outcome="accepted", after=after)

@@ -1,6 +1,6 @@
 """GET /v1/schema, GET /v1/schema/sql, POST /v1/schema/upgrade, POST /v1/schema/downgrade"""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
@@ -19,8 +19,10 @@ from app.operations import answer as operation_answer
 from app.operations.answer import CurrentWaiter, origin_of
 from app.operations.model import Operation
 from app.operations.schemas import OperationOut
-from app.schema import confirmation, downgrade, files, requests, script, service
-from app.schema.schemas import DowngradeIn, PlanOut, SchemaOut, UpgradeIn
+from app.plans import service as plans
+from app.plans.routes import SecondApprover
+from app.schema import downgrade, files, requests, script, service
+from app.schema.schemas import DowngradeIn, DowngradePlanOut, SchemaOut, UpgradeIn
 from app.schema.script import Target
 
 router = APIRouter(prefix="/v1/schema", tags=["schema"])
@@ -125,7 +127,7 @@ async def upgrade_schema(
     response_model=OperationOut,
     responses={
         200: {
-            "model": PlanOut | SchemaOut,
+            "model": DowngradePlanOut | SchemaOut,
             "description": "The plan, with the confirmation to send back; or, done within the preferred wait, "
             "the schema as it is now",
         },
@@ -140,6 +142,7 @@ async def downgrade_schema(
     target: CurrentTarget,
     key: Key,
     wait: WaitSeconds,
+    second_approver: SecondApprover,
     body: DowngradeIn | None = None,
     validate_only: ValidateOnly = False,
 ) -> JSONResponse:
@@ -150,30 +153,33 @@ async def downgrade_schema(
     """
     wanted = body or DowngradeIn.model_validate({})
     if wanted.confirmation is None:
-        return await _plan(db, actor, target, keep=not validate_only)
+        return await _plan(db, actor, target, keep=not validate_only, needs_approval=second_approver)
     token, origin = wanted.confirmation, origin_of(actor)
 
     async def request(conn: Connection, operation_id: UUID) -> Answer:
         planned = await downgrade.plan(conn, target, measure=False)
-        operation = await requests.request_downgrade(conn, planned, token, operation_id=operation_id, origin=origin)
+        operation = await requests.request_downgrade(
+            conn, planned, token, operation_id=operation_id, origin=origin, needs_approval=second_approver
+        )
         return operation_answer.accepted(operation, location=_LOCATION)
 
     if validate_only:
         async with db.transaction(keep=False) as conn:
             await request(conn, operation_answer.new_id())
-        return await _plan(db, actor, target, keep=False)
+        return await _plan(db, actor, target, keep=False, needs_approval=second_approver)
 
     call = idempotency.call(caller=actor.id, route="POST /v1/schema/downgrade", key=key, body=wanted)
     answer = await operation_answer.start(db, waiter, call, wait=wait, request=request, finished=_finished)
     return answer.response()
 
 
-async def _plan(db: Database, actor: Actor, target: Target, *, keep: bool) -> JSONResponse:
+async def _plan(db: Database, actor: Actor, target: Target, *, keep: bool, needs_approval: bool) -> JSONResponse:
     """A plan is made anew each time: its confirmation is stored with no idempotency key."""
     async with db.transaction(keep=keep) as conn:
         planned = await downgrade.plan(conn, target, measure=False)
-        offered = None
-        if keep:
-            offered = await confirmation.offer(conn, actor=actor.id, digest=downgrade.digest(planned))
-    body: dict[str, Any] = PlanOut.of(planned, offered).model_dump(mode="json")
-    return JSONResponse(body)
+        told = DowngradePlanOut.of(planned)
+        if not keep:
+            return JSONResponse(told.model_dump(mode="json"))
+        intent = planned.intent(told.document())
+        offered = await plans.offer(conn, intent, actor=actor.id, needs_approval=needs_approval)
+    return JSONResponse(told.offered(offered))

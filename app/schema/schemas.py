@@ -1,11 +1,11 @@
 """The schema's state on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.schema.confirmation import Confirmation
+from app.plans.schemas import PlanOut, Token
 from app.schema.downgrade import Plan
 from app.schema.service import SchemaState
 
@@ -68,36 +68,37 @@ class DowngradeIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    confirmation: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    confirmation: Token | None = None
 
 
 class TenantLossOut(BaseModel):
     tenant_id: str
     schema_name: str
+    tables: int
+    rows: int = Field(description="An estimate from the last VACUUM or ANALYZE")
     bytes: int = Field(description="On disk; an estimate from the last VACUUM or ANALYZE")
 
 
-class PlanOut(BaseModel):
+class DowngradePlanOut(PlanOut):
     """What a downgrade would drop, and what must be repeated to have it done."""
 
     database: str
     tenants: list[TenantLossOut]
-    bytes: int
     blockers: list[str] = Field(description="What is not ours and stands in the way: move or drop it first")
-    confirmation: str | None = Field(
-        description="Send it back to have this plan carried out: once, by the same caller; null in a dry run"
-    )
-    expires_at: datetime | None
 
     @classmethod
-    def of(cls, plan: Plan, confirmation: Confirmation | None) -> Self:
+    def of(cls, plan: Plan) -> Self:
         return cls(
             database=plan.database,
             tenants=[
-                TenantLossOut(tenant_id=t.tenant_id, schema_name=t.schema_name, bytes=t.size) for t in plan.tenants
+                TenantLossOut(
+                    tenant_id=t.tenant_id, schema_name=t.schema_name, tables=t.tables, rows=t.rows, bytes=t.size
+                )
+                for t in plan.tenants
             ],
+            tables=sum(t.tables for t in plan.tenants),
+            rows=sum(t.rows for t in plan.tenants),
+            rows_are="estimated",
             bytes=plan.size,
             blockers=list(plan.blockers),
-            confirmation=None if confirmation is None else confirmation.token,
-            expires_at=None if confirmation is None else confirmation.expires_at,
         )

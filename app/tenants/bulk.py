@@ -1,6 +1,7 @@
 """One change of many tenants: fixed when it is asked for, then made one tenant at a time, each with its own outcome."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,16 +18,24 @@ from app.limits import service as limits
 from app.limits.model import TenantLimits
 from app.operations import service as operations
 from app.operations.model import Kind, Operation
+from app.plans.model import Confirmed
 from app.registry import service as registry
-from app.registry.model import Tenant
+from app.registry.model import State, Tenant, Transition
 from app.registry.service import TenantFilter
-from app.tenants import bulk_queries, changes
+from app.schema import service as schema
+from app.tenants import bulk_queries, changes, lifecycle
 from app.tenants.bulk_model import Changes, Target
+from app.tenants.loss_queries import Estimate
 
 # What is one tenant's matter; anything else stops the work.
 _OWN: Final = (Invalid, Conflict, NotFound)
 # How many tenants a preview tries the change on.
 PREVIEWED: Final = 20
+
+
+class AnotherTenant(Conflict):
+    code = "another_tenant"
+    title = "The id is another tenant's now"
 
 
 async def require_valid(conn: Connection, wanted: Changes) -> None:
@@ -84,6 +93,50 @@ async def _store(
 async def _accepted(conn: Connection, wanted: Changes, tenants: int, origin: Origin) -> None:
     after = {**wanted.as_json(), "tenants": tenants}
     await audit.record(conn, origin, action=Kind.TENANTS_CHANGE, target="tenants", outcome="accepted", after=after)
+
+
+async def request_deletion(
+    conn: Connection,
+    going: Sequence[Estimate],
+    *,
+    operation_id: UUID,
+    reason: str | None,
+    grace: timedelta,
+    confirmed: Confirmed,
+    origin: Origin,
+) -> Operation:
+    """Queues the deletion of those that a plan named, in the caller's transaction. Raises Invalid, SchemaBusy."""
+    await schema.require_accepting(conn)
+    await lifecycle.require_no_credentials(conn, reason)
+    parameters = {
+        "reason": reason,
+        "grace_seconds": round(grace.total_seconds()),
+        "generations": {one.tenant_id: one.generation for one in going},
+    }
+    operation = await operations.request(conn, operation_id, Kind.TENANTS_DELETE, origin=origin, parameters=parameters)
+    await bulk_queries.add(conn, operation.id, [one.tenant_id for one in going])
+    after = {"tenants": len(going), **({} if reason is None else {"reason": reason}), **confirmed.as_json()}
+    await audit.record(conn, origin, action=Kind.TENANTS_DELETE, target="tenants", outcome="accepted", after=after)
+    return operation
+
+
+async def delete_one(conn: Connection, operation: Operation, tenant_id: str) -> Target:
+    """What the plan named, and nobody who has got the id since; in the caller's transaction."""
+    wanted = operation.parameters
+    try:
+        async with conn.transaction():
+            tenant = await registry.require(conn, tenant_id, lock=True)
+            if tenant.generation != wanted["generations"][tenant_id]:
+                raise AnotherTenant(f"Tenant {tenant_id} is another one than the plan named.")
+            if tenant.state is State.DELETED:
+                return Target(tenant_id=tenant_id, status="unchanged")
+            grace = timedelta(seconds=wanted["grace_seconds"])
+            await lifecycle.move(
+                conn, tenant, Transition.DELETE, reason=wanted["reason"], origin=operation.origin, grace=grace
+            )
+    except _OWN as error:
+        return Target(tenant_id=tenant_id, status="refused", problem=statuses.document(error))
+    return Target(tenant_id=tenant_id, status="changed")
 
 
 async def change_one(conn: Connection, tenant_id: str, wanted: Changes, *, origin: Origin) -> Target:

@@ -1,4 +1,4 @@
-"""POST /v1/tenants/batch, PATCH /v1/tenants, GET /v1/operations/{id}/targets"""
+"""POST /v1/tenants/batch, PATCH and DELETE /v1/tenants, GET /v1/operations/{id}/targets"""
 
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -10,25 +10,31 @@ from app.catalog.schemas import FeatureName, TierName
 from app.db.pool import Connection
 from app.errors import FieldError, Invalid
 from app.http import idempotency, pagination
-from app.http.auth import CurrentOperator, CurrentViewer
+from app.http.auth import CurrentAdmin, CurrentOperator, CurrentViewer
 from app.http.dependencies import Db, Tokens, problems
 from app.http.dry_run import ValidateOnly
 from app.http.idempotency import Answer, Key
 from app.http.openapi import ACCEPTED, merge_patch
 from app.http.pagination import PageSize, PageToken
 from app.http.prefer import WaitSeconds
+from app.http.values import Reason
 from app.integrations.routes import CurrentRules
 from app.operations import answer as operation_answer
 from app.operations import service as operations
 from app.operations.answer import CurrentWaiter, origin_of
 from app.operations.model import Operation
 from app.operations.schemas import OperationOut
+from app.plans import service as plans
+from app.plans.routes import SecondApprover
+from app.plans.schemas import Token
 from app.registry.model import State
 from app.registry.service import TenantFilter
-from app.tenants import batch, bulk, bulk_queries
+from app.tenants import batch, bulk, bulk_queries, loss
 from app.tenants.batch_schemas import BatchOut, TenantBatch
 from app.tenants.bulk_model import Status
 from app.tenants.bulk_schemas import PreviewOut, TargetOut, TargetPage, TenantsPatch
+from app.tenants.lifecycle_routes import DeleteGrace
+from app.tenants.loss_schemas import DeletionPlanOut
 from app.tenants.schemas import SearchedFor
 
 router = APIRouter(tags=["tenants"])
@@ -76,7 +82,7 @@ async def _filter(
     """Raises Invalid for no filter, unless all are asked for: one that was forgotten must not mean everybody."""
     wanted = TenantFilter(state=state, tier=tier, feature=feature, schema_version=schema_version, contains=q)
     if (wanted == TenantFilter()) is not everyone:
-        detail = "goes without filters" if everyone else "must be true, to change every tenant: there is no filter"
+        detail = "goes without filters" if everyone else "must be true, to mean every tenant: there is no filter"
         raise Invalid("The request is not valid; see errors.", errors=[FieldError(pointer="query/all", detail=detail)])
     return wanted
 
@@ -86,6 +92,12 @@ _DONE: Final[dict[str, Any]] = {
     "model": PreviewOut | OperationOut,
     "description": "Of a dry run, how many tenants it touches, and what would become of the first; or, done within the "
     "preferred wait, the operation",
+}
+
+
+_PLANNED: Final[dict[str, Any]] = {
+    "model": DeletionPlanOut | OperationOut,
+    "description": "The plan, with the confirmation to send back; or, done within the preferred wait, the operation",
 }
 
 
@@ -130,9 +142,69 @@ async def patch_tenants(
     return answer.response()
 
 
+@router.delete(
+    "/v1/tenants",
+    status_code=202,
+    summary="Delete all tenants that fit the filters, by plan and confirmation",
+    response_model=OperationOut,
+    responses={200: _PLANNED, 202: ACCEPTED, **problems(400, 409, 422)},
+)
+async def delete_tenants(
+    actor: CurrentAdmin,
+    fitting: Fitting,
+    db: Db,
+    waiter: CurrentWaiter,
+    wait: WaitSeconds,
+    grace: DeleteGrace,
+    second_approver: SecondApprover,
+    confirmation: Annotated[Token | None, Query(description="The plan's")] = None,
+    reason: Annotated[Reason | None, Query(description="Why, for whoever asks later")] = None,
+    validate_only: ValidateOnly = False,
+) -> JSONResponse:
+    """Two calls. The first deletes nobody: it answers with who would go, and a `confirmation`. The second, with that
+    and the same filters, is accepted from the same caller, once, within ten minutes, and while exactly they fit.
+
+    Each is then deleted as by `DELETE /v1/tenants/{id}`, in a transaction of its own, and kept until its `purge_time`.
+    """
+    origin = origin_of(actor)
+
+    async def store(conn: Connection, operation_id: UUID, token: str) -> Answer:
+        intent, _, going = await loss.deletion(conn, fitting)
+        confirmed = await plans.use_up(conn, token, intent, actor=actor.id, needs_approval=second_approver)
+        operation = await bulk.request_deletion(
+            conn,
+            going,
+            operation_id=operation_id,
+            reason=reason,
+            grace=grace,
+            confirmed=confirmed,
+            origin=origin,
+        )
+        return operation_answer.accepted(operation, location=f"/v1/operations/{operation_id}/targets")
+
+    if confirmation is None or validate_only:
+        async with db.transaction(keep=not validate_only) as conn:
+            if confirmation is not None:
+                await store(conn, operation_answer.new_id(), confirmation)
+            intent, plan, _ = await loss.deletion(conn, fitting)
+            if validate_only:
+                return JSONResponse(plan.model_dump(mode="json"))
+            offered = await plans.offer(conn, intent, actor=actor.id, needs_approval=second_approver)
+        return JSONResponse(plan.offered(offered))
+
+    async def finished(_: Connection, operation: Operation) -> Answer:
+        return Answer(status=200, body=OperationOut.of(operation).model_dump(mode="json"))
+
+    call = idempotency.without_key()
+    answer = await operation_answer.start(
+        db, waiter, call, wait=wait, request=lambda conn, new: store(conn, new, confirmation), finished=finished
+    )
+    return answer.response()
+
+
 @router.get(
     "/v1/operations/{operation_id}/targets",
-    summary="What became of each tenant of a change of many",
+    summary="What became of each tenant of a change, or deletion, of many",
     response_model=TargetPage,
     responses=problems(400, 404, 422),
 )

@@ -51,7 +51,9 @@ class TenantsPatch(BaseModel):
 
 class TargetOut(BaseModel):
     tenant_id: str
-    status: Status = Field(description="`pending` until its turn; `refused` for the reason in `problem`")
+    status: Status = Field(
+        description="`pending` until its turn; `changed`, or deleted; `refused` for the reason in `problem`"
+    )
     problem: Problem | None = None
 
     @classmethod

@@ -1,12 +1,13 @@
 """POST /v1/tenants/{id}/suspend, /resume, /restore and /purge; DELETE /v1/tenants/{id}"""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 
 from app.backups import service as backups
 from app.db.pool import Connection
@@ -23,11 +24,15 @@ from app.operations import answer as operation_answer
 from app.operations.answer import CurrentWaiter, origin_of
 from app.operations.model import Operation
 from app.operations.schemas import OperationOut
+from app.plans import service as plans
+from app.plans.model import Intent
+from app.plans.routes import SecondApprover
 from app.registry import service as registry
 from app.registry.model import State, Tenant, Transition
-from app.tenants import lifecycle, purge, restoring
+from app.tenants import lifecycle, loss, purge, restoring
 from app.tenants.backup_routes import BackupsConfigured
 from app.tenants.lifecycle_schemas import PurgeIn, RestoreIn, TransitionIn, TransitionOf
+from app.tenants.loss_schemas import PurgePlanOut
 from app.tenants.routes import plain, require_match, tenant_answer
 from app.tenants.schemas import TenantOut
 from app.tenants.service import TenantExists
@@ -177,12 +182,13 @@ async def restore_tenant(
 @router.post(
     "/purge",
     status_code=202,
-    summary="Purge a deleted or failed tenant now",
+    summary="Purge a deleted or failed tenant now, by plan and confirmation",
     response_model=OperationOut,
     responses={
         200: {
-            "model": OperationOut | TenantOut,
-            "description": "Done within the preferred wait; of a dry run, the tenant as it would be",
+            "model": PurgePlanOut | OperationOut,
+            "description": "The plan, with the confirmation to send back; or, done within the preferred wait, "
+            "the operation",
         },
         202: ACCEPTED,
         **problems(400, 404, 409, 412, 413, 422),
@@ -194,22 +200,33 @@ async def purge_tenant(
     waiter: CurrentWaiter,
     actor: CurrentAdmin,
     configured: BackupsConfigured,
+    second_approver: SecondApprover,
     key: Key,
     wait: WaitSeconds,
     if_match: IfMatch,
     body: PurgeIn | None = None,
     validate_only: ValidateOnly = False,
 ) -> Response:
-    """Backs the tenant up, unless that is waived, and drops everything it had; its API keys end. A failed tenant, of
-    which there is nothing to back up, is purged like this too.
+    """Two calls. The first drops nothing: it answers with what would be lost, and a `confirmation`. The second, with
+    that, is accepted from the same caller, once, within ten minutes, and while there is exactly that to lose.
 
-    What was backed up can be restored while no tenant has the id. 503 where no backup can be made and none is waived.
+    Then the tenant is backed up, unless that is waived, and everything it had is dropped; its API keys end. A failed
+    tenant, of which there is nothing to back up, is purged like this too. What was backed up can be restored while no
+    tenant has the id. 503 where no backup can be made and none is waived.
     """
     wanted = body or PurgeIn.model_validate({})
 
-    async def store(conn: Connection, operation_id: UUID) -> Answer:
-        tenant = await registry.require(conn, tenant_id, lock=True)
+    async def planned(conn: Connection, tenant: Tenant) -> tuple[Intent, PurgePlanOut]:
         await require_match(conn, tenant, if_match)
+        registry.require_transition(tenant, Transition.PURGE)
+        if not wanted.waive_backup and tenant.schema_version is not None:
+            await backups.require_possible(conn, configured=configured)
+        return await loss.purge(conn, tenant, waive_backup=wanted.waive_backup)
+
+    async def store(conn: Connection, operation_id: UUID, token: str) -> Answer:
+        tenant = await registry.require(conn, tenant_id, lock=True)
+        intent, _ = await planned(conn, tenant)
+        confirmed = await plans.use_up(conn, token, intent, actor=actor.id, needs_approval=second_approver)
         operation = await purge.request_purge(
             conn,
             tenant,
@@ -217,24 +234,39 @@ async def purge_tenant(
             reason=wanted.reason,
             waive_backup=wanted.waive_backup,
             origin=origin_of(actor),
+            planned=intent,
+            confirmed=confirmed,
         )
-        if not operation.parameters["waive_backup"]:
-            await backups.require_possible(conn, configured=configured)
         return operation_answer.accepted(operation, location=f"/v1/tenants/{tenant_id}")
 
-    if validate_only:
-        async with db.transaction(keep=False) as conn:
-            never = operation_answer.new_id()
-            await store(conn, never)
-            return plain(await registry.require(conn, tenant_id), never=never)
+    token = wanted.confirmation
+    if token is None or validate_only:
+        async with db.transaction(keep=not validate_only) as conn:
+            intent, plan = await planned(conn, await registry.require(conn, tenant_id))
+            if validate_only:
+                await _checked(conn, store, token)
+                return JSONResponse(plan.model_dump(mode="json"))
+            await lifecycle.require_no_credentials(conn, wanted.reason)
+            offered = await plans.offer(conn, intent, actor=actor.id, needs_approval=second_approver)
+        return JSONResponse(plan.offered(offered))
 
     async def finished(_: Connection, operation: Operation) -> Answer:
         return Answer(status=200, body=OperationOut.of(operation).model_dump(mode="json"))
 
     route, asked = "POST /v1/tenants/{tenant_id}/purge", TransitionOf.of(tenant_id, body)
     call = idempotency.call(caller=actor.id, route=route, key=key, body=asked)
-    answer = await operation_answer.start(db, waiter, call, wait=wait, request=store, finished=finished)
+    answer = await operation_answer.start(
+        db, waiter, call, wait=wait, request=lambda conn, new: store(conn, new, token), finished=finished
+    )
     return answer.response()
+
+
+async def _checked(
+    conn: Connection, store: Callable[[Connection, UUID, str], Awaitable[Answer]], token: str | None
+) -> None:
+    """Of a dry run: what would be said to the confirmation, if there is one."""
+    if token is not None:
+        await store(conn, operation_answer.new_id(), token)
 
 
 @router.delete("", summary="Delete a tenant", response_model=TenantOut, responses=_RESPONSES)

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.http.values import Reason
+from app.plans.schemas import Token
 
 
 class TransitionIn(BaseModel):
@@ -25,11 +26,13 @@ class RestoreIn(TransitionIn):
 
 
 class PurgeIn(TransitionIn):
-    """Without a backup nothing of the tenant can ever come back."""
+    """Without `confirmation`: make a plan. With that of a plan for the same `waive_backup`: do what it says."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "Erasure was asked for"}]})
 
-    waive_backup: bool = Field(False, strict=True, description="Make no backup first")
+    confirmation: Token | None = Field(None, description="The plan's")
+
+    waive_backup: bool = Field(False, strict=True, description="Make no backup first: nothing can ever come back")
 
 
 class TransitionOf(BaseModel):

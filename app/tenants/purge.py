@@ -14,8 +14,9 @@ from app.db.pool import Connection, Database
 from app.errors import Conflict, Problem
 from app.operations import service as operations
 from app.operations.model import Claim, Kind, Operation, Status
-from app.operations.rules import OUTCOMES
+from app.operations.rules import OUTCOMES, OperationNotRetryable
 from app.operations.service import Steps
+from app.plans.model import Confirmed, Intent
 from app.registry import queries as registry
 from app.registry import service as registry_service
 from app.registry.model import State, Tenant, TenantId, Transition
@@ -23,7 +24,7 @@ from app.registry.service import TenantNotFound, TenantStateForbids
 from app.schema import files, script
 from app.schema import queries as schema_queries
 from app.schema import service as schema
-from app.tenants import lifecycle, queries
+from app.tenants import lifecycle, loss, queries
 
 _GOING: Final = frozenset({State.PURGING, State.FAILED})
 # Who purges what is due.
@@ -43,9 +44,11 @@ async def request_purge(
     reason: str | None,
     waive_backup: bool,
     origin: Origin,
+    planned: Intent | None = None,
+    confirmed: Confirmed | None = None,
     retry_of: UUID | None = None,
 ) -> Operation:
-    """Stores operation, job and audit row, in the caller's transaction; `tenant` is locked.
+    """Stores operation, job and audit row, in the caller's transaction; `tenant` is locked. The schedule plans nothing.
 
     The reason is, by default, the deletion's. Of a failed tenant there is nothing to back up. Raises
     TenantStateForbids, SchemaBusy, Invalid.
@@ -60,13 +63,18 @@ async def request_purge(
         Kind.TENANT_PURGE,
         origin=origin,
         tenant_id=tenant.tenant_id,
-        parameters={"reason": reason, "waive_backup": waive_backup or tenant.schema_version is None},
+        parameters={
+            "reason": reason,
+            "waive_backup": waive_backup or tenant.schema_version is None,
+            "planned": None if planned is None else planned.digest.hex(),
+        },
         retry_of=retry_of,
     )
     if tenant.state is State.DELETED:
         await registry.move(conn, tenant.tenant_id, Transition.PURGE, reason=reason, actor=origin.actor)
     await registry.set_operation(conn, tenant.tenant_id, operation.id)
     after: dict[str, Any] = {"waive_backup": waive_backup} | ({} if reason is None else {"reason": reason})
+    after |= {} if confirmed is None else confirmed.as_json()
     await _record(conn, origin, tenant.tenant_id, "accepted", after)
     return operation
 
@@ -135,15 +143,25 @@ async def purge_ended(conn: Connection, operation: Operation, status: Status, pr
 
 
 async def purge_again(conn: Connection, failed: Operation, new_id: UUID, origin: Origin) -> Operation:
-    """As it was asked for. Raises TenantStateForbids where the tenant is no longer deleted."""
+    """As it was asked for, and confirmed. Raises TenantStateForbids where the tenant is no longer deleted, and
+    OperationNotRetryable where there is something else to lose than what was confirmed.
+    """
     tenant = await registry_service.require(conn, failed.tenant_id or "", lock=True)
+    registry_service.require_transition(tenant, Transition.PURGE)
+    waive_backup = bool(failed.parameters.get("waive_backup"))
+    intent, _ = await loss.purge(conn, tenant, waive_backup=waive_backup)
+    # One that the schedule asked for loses nothing for good: it never waives the backup.
+    scheduled = failed.parameters.get("planned") is None and not waive_backup
+    if not scheduled and failed.parameters.get("planned") != intent.digest.hex():
+        raise OperationNotRetryable("There is something else to lose than what was confirmed: make a new plan.")
     return await request_purge(
         conn,
         tenant,
         operation_id=new_id,
         reason=failed.parameters.get("reason"),
-        waive_backup=bool(failed.parameters.get("waive_backup")),
+        waive_backup=waive_backup,
         origin=origin,
+        planned=None if scheduled else intent,
         retry_of=failed.id,
     )
 

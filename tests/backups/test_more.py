@@ -13,6 +13,7 @@ from app.settings import Settings
 from tests.support import gates, oracle, rows
 from tests.support.api import Api, running_api
 from tests.support.data import schemas, settings_for
+from tests.support.plans import confirmed
 from tests.support.polling import ended, until
 from tests.support.problems import problem
 from tests.support.programs import pg_dump_that
@@ -36,7 +37,7 @@ async def test_any_url_of_fsspec_s_is_a_place(idle_api: Api, settings: Settings,
     before = await rows.sums(database)
     async with running_api(elsewhere, with_worker=True):
         await _ok(await idle_api.client.delete(_PATH))
-        await _ok(await idle_api.client.post(f"{_PATH}/purge", headers=_WAIT))
+        await _ok(await confirmed(idle_api.client, f"{_PATH}/purge", headers=_WAIT))
         (backup,) = (await _ok(await idle_api.client.get(f"{_PATH}/backups")))["items"]
         assert backup["url"].startswith("memory://tests/backups/acme_corp/")
         await _ok(await idle_api.client.post(f"{_PATH}/restore", headers=_WAIT))
@@ -48,7 +49,7 @@ async def test_a_backup_of_an_older_version_is_migrated_forward(
     api: Api, database: Database, conn: asyncpg.Connection
 ) -> None:
     await _ok(await api.client.delete(_PATH))
-    operation = await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
+    operation = await _ok(await confirmed(api.client, f"{_PATH}/purge", headers=_WAIT))
     await gates.next_version(conn, {})
     newest = await conn.fetchval("SELECT max(version) FROM bf_control.tenant_statement")
     restored = await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT))
@@ -57,7 +58,7 @@ async def test_a_backup_of_an_older_version_is_migrated_forward(
     assert operation["status"] == "succeeded"
     # A newer one than the database is refused, and leaves nothing.
     await _ok(await api.client.delete(_PATH))
-    await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
+    await _ok(await confirmed(api.client, f"{_PATH}/purge", headers=_WAIT))
     await conn.execute("DELETE FROM bf_control.tenant_statement WHERE version = $1", newest)
     failed = await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT), 202)
     assert "upgrade it first" in failed["error"]["detail"]
@@ -83,7 +84,7 @@ async def test_a_purge_that_is_cancelled_while_it_dumps_leaves_everything(
         return (tmp_path / "begun").exists()
 
     async with running_api(other, with_worker=True):
-        operation = await _ok(await idle_api.client.post(f"{_PATH}/purge"), 202)
+        operation = await _ok(await confirmed(idle_api.client, f"{_PATH}/purge"), 202)
         await until(begun, within=60)
         await _ok(await idle_api.client.post(f"/v1/operations/{operation['id']}/cancel"), 202)
         gate.touch()
@@ -104,7 +105,7 @@ async def test_history_limits_and_counters_are_what_they_were(api: Api, conn: as
     before = {path: await _ok(await api.client.get(f"{_PATH}/{path}")) for path in paths}
     history = (await _ok(await api.client.get(f"{_PATH}/config/history")))["items"]
     await _ok(await api.client.delete(_PATH))
-    await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
+    await _ok(await confirmed(api.client, f"{_PATH}/purge", headers=_WAIT))
     await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT))
     for path in paths:
         after = await _ok(await api.client.get(f"{_PATH}/{path}"))
@@ -126,7 +127,7 @@ async def test_a_failed_tenant_is_purged_without_a_backup(api: Api, conn: asyncp
     await conn.execute("CREATE SCHEMA bf_acme_corp")
     assert (await _ok(await api.provision(), 202))["status"] == "failed"
     problem(await api.client.delete(_PATH), 409, "tenant_state_forbids")
-    operation = await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
+    operation = await _ok(await confirmed(api.client, f"{_PATH}/purge", headers=_WAIT))
     assert operation["result"]["backup_id"] is None
     problem(await api.client.get(_PATH), 404)
     assert "bf_acme_corp" in await schemas(conn), "it is somebody else's"
@@ -195,7 +196,7 @@ async def test_what_limits_count_is_counted_anew(
     assert before == [("max_budget_lines", 20), ("max_budgets", 20), ("max_scenarios", 1)]
     await _ok(await api.client.patch(f"{_PATH}/limits", json={"max_budgets": 21}))
     await _ok(await api.client.delete(_PATH))
-    await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
+    await _ok(await confirmed(api.client, f"{_PATH}/purge", headers=_WAIT))
     assert await conn.fetch(counters) == []
     await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT))
     assert [tuple(row) for row in await conn.fetch(counters)] == before

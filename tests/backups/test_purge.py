@@ -16,6 +16,7 @@ from app.tenants import purge
 from tests.support import oracle, rows, tables
 from tests.support.api import Api, running_api
 from tests.support.data import make_tenant, schemas, settings_for
+from tests.support.plans import confirmed
 from tests.support.problems import problem
 from tests.support.programs import pg_dump_that
 
@@ -46,7 +47,7 @@ async def _delete(api: Api, **params: Any) -> None:
 async def _purge(api: Api, **body: Any) -> dict[str, Any]:
     """The operation, ended."""
     await _delete(api)
-    return await _ok(await api.client.post(f"{_PATH}/purge", json=body, headers=_WAIT))
+    return await _ok(await confirmed(api.client, f"{_PATH}/purge", headers=_WAIT, **body))
 
 
 @pytest.mark.usefixtures("tenant")
@@ -181,7 +182,7 @@ async def _failed(api: Api, settings: Settings, dsn: str, **others: Any) -> dict
     broken = settings_for(dsn, bootstrap_admin_key_file=settings.bootstrap_admin_key_file, **others)
     await _delete(api)
     async with running_api(broken, with_worker=True):
-        operation = await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT), 202)
+        operation = await _ok(await confirmed(api.client, f"{_PATH}/purge", headers=_WAIT), 202)
     assert operation["status"] == "failed"
     tenant = await _ok(await api.client.get(_PATH))
     assert (tenant["state"], tenant["error"]["code"]) == ("deleted", operation["error"]["code"])
@@ -282,7 +283,7 @@ async def test_something_that_is_not_ours_stops_the_drop_and_nothing_is_lost(
     before = await rows.sums(database)
     await superuser.execute("CREATE VIEW public.theirs AS SELECT count(*) FROM bf_acme_corp.budgets")
     await _delete(api)
-    operation = await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT), 202)
+    operation = await _ok(await confirmed(api.client, f"{_PATH}/purge", headers=_WAIT), 202)
     assert operation["status"] == "failed"
     assert "theirs" in operation["error"]["detail"]
     assert await rows.sums(database) == before
@@ -330,7 +331,7 @@ async def test_a_purge_that_failed_is_not_tried_again_for_an_hour(
 @pytest.mark.usefixtures("tenant")
 async def test_a_queued_purge_that_is_cancelled_leaves_the_tenant_deleted(idle_api: Api) -> None:
     await _delete(idle_api)
-    operation = await _ok(await idle_api.client.post(f"{_PATH}/purge"), 202)
+    operation = await _ok(await confirmed(idle_api.client, f"{_PATH}/purge"), 202)
     assert (await _ok(await idle_api.client.get(_PATH)))["state"] == "purging"
     problem(await idle_api.client.post(f"{_PATH}/restore"), 409, "tenant_state_forbids")
     await _ok(await idle_api.client.post(f"/v1/operations/{operation['id']}/cancel"))
@@ -367,9 +368,9 @@ async def test_a_dry_run_of_each_leaves_nothing(api: Api, superuser: asyncpg.Con
     await _delete(api)
     before = await tables.counts(superuser)
     would_be = await _ok(await api.client.post(f"{_PATH}/purge", params=dry))
-    assert (would_be["state"], would_be["last_operation"]) == ("purging", None)
+    assert (would_be["tenant_id"], would_be["confirmation"]) == ("acme_corp", None)
     assert await tables.counts(superuser) == before
-    await _ok(await api.client.post(f"{_PATH}/purge", headers=_WAIT))
+    await _ok(await confirmed(api.client, f"{_PATH}/purge", headers=_WAIT))
     await oracle.settled(superuser)
     before = await tables.counts(superuser)
     assert (await _ok(await api.client.post(f"{_PATH}/restore", params=dry)))["state"] == "provisioning"

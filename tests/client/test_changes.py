@@ -159,9 +159,13 @@ async def test_a_tenant_is_backed_up_purged_and_brought_back(client: AsyncClient
     backup = await client.tenants.backup(unique, reason="before it goes")
     assert (backup.tenant_id, backup.reason, len(backup.tables)) == (unique, "before it goes", 6)
     with pytest.raises(Conflict, match="tenant_state_forbids"):
-        await client.tenants.purge(unique)
+        await client.tenants.plan_purge(unique)
     await client.tenants.delete(unique)
-    purged = await client.tenants.purge(unique, reason="gone")
+    with pytest.raises(Conflict, match="confirmation_invalid"):
+        await client.tenants.purge(unique, "none")
+    plan = await client.tenants.plan_purge(unique)
+    assert (plan.tables, plan.rows, plan.rows_are, plan.confirmation is None) == (6, 0, "exact", False)
+    purged = await client.tenants.purge(unique, plan.confirmation or "", reason="gone")
     assert (purged.status, purged.kind) == ("succeeded", "tenant.purge")
     with pytest.raises(NotFound):
         await client.tenants.get(unique)

@@ -134,7 +134,9 @@ async def test_a_day_in_the_life_of_a_tenant(site: Site) -> None:
     await _delete(site)
     assert (await site.post("/restore"))["state"] == "active"
     await _delete(site)
-    purged = await site.post("/purge", {"reason": "contract ended"})
+    plan = await site.post("/purge", {"reason": "contract ended"})
+    assert (plan["tables"], plan["rows"] > 0, plan["rows_are"]) == (6, True, "exact")
+    purged = await site.post("/purge", {"reason": "contract ended", "confirmation": plan["confirmation"]})
     assert purged["status"] == "succeeded", purged
     assert (await site.client.get(_TENANT)).status_code == 404
     assert "does not exist" in (await site.sql("TABLE bf_acme_corp.budgets")).stderr

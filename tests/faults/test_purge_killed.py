@@ -14,6 +14,7 @@ from app.settings import Settings
 from tests.support import oracle, rows
 from tests.support.api import Api
 from tests.support.data import make_tenant, schemas, settings_for
+from tests.support.plans import confirmed
 from tests.support.polling import waiting_for_locks
 from tests.support.processes import environment, logged
 from tests.support.workers import impatient_worker
@@ -47,7 +48,8 @@ async def _killed(settings: Settings, tmp_path: Path) -> AsyncIterator[None]:
 
 
 async def _asked(api: Api, what: str) -> str:
-    answer = await api.client.post(f"{_PATH}/{what}")
+    path = f"{_PATH}/{what}"
+    answer = await (confirmed(api.client, path) if what == "purge" else api.client.post(path))
     assert answer.status_code == 202, answer.text
     return f"/v1/operations/{answer.json()['id']}"
 

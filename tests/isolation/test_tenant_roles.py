@@ -20,6 +20,7 @@ from tests.support import rows
 from tests.support.api import running_api
 from tests.support.cluster import Cluster
 from tests.support.data import make_tenant, settings_for, suspend
+from tests.support.plans import confirmed
 
 _WAIT = {"Prefer": "wait=30"}
 # Every schema that the role may enter, and every table of a tenant that it may read.
@@ -190,7 +191,7 @@ async def test_by_rest_too_a_purge_takes_the_role_and_a_restore_brings_it_back(
         await rows.fill(superuser, "acme")
         role = await _role(conn, "acme")
         assert (await api.client.delete("/v1/tenants/acme")).status_code == 200
-        purged = await api.client.post("/v1/tenants/acme/purge", headers=_WAIT)
+        purged = await confirmed(api.client, "/v1/tenants/acme/purge", headers=_WAIT)
         assert purged.json()["status"] == "succeeded", purged.text
         assert role not in (await conn.fetchval(_ROLES))
         restored = await api.client.post("/v1/tenants/acme/restore", headers=_WAIT)

@@ -123,7 +123,7 @@ async def test_the_command_tells_everything_and_drops_nothing_without_the_confir
     assert json.loads(done.stdout) == {
         "plan": {
             "database": site.name,
-            "tenants": [{"tenant_id": "acme", "schema_name": "bf_acme", "bytes": size}],
+            "tenants": [{"tenant_id": "acme", "schema_name": "bf_acme", "tables": 6, "rows": 0, "bytes": size}],
             "bytes": size,
             "blockers": [],
         },

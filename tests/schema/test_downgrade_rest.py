@@ -31,7 +31,7 @@ CREATE SCHEMA bf; CREATE TABLE bf.tenant_config AS SELECT 3 AS n;
 _DECOY_ROWS = """
 SELECT n FROM bfx_other.budgets UNION ALL SELECT n FROM "bf_Mixed".budgets UNION ALL SELECT n FROM bf.tenant_config
 """
-_OFFERED = "SELECT count(*) FROM bf_control.confirmation"
+_OFFERED = "SELECT count(*) FROM bf_control.plan WHERE used_at IS NULL"
 _STORED = "SELECT count(*) FROM bf_control.operation"
 
 
@@ -144,10 +144,10 @@ async def test_a_confirmation_that_does_not_hold_drops_nothing(
         less = {"Authorization": f"Bearer {await idle_api.key(role)}"}
         problem(await client.post(_PATH, headers=less), 403, "forbidden")
         problem(await _confirm(client, token, **less), 403, "forbidden")
-    await conn.execute("UPDATE bf_control.confirmation SET expires_at = now() - interval '1 second'")
+    await conn.execute("UPDATE bf_control.plan SET expires_at = now() - interval '1 second'")
     problem(await _confirm(client, token), 409, "confirmation_invalid")
     await _nothing_happened(conn, before)
-    await conn.execute("UPDATE bf_control.confirmation SET expires_at = now() + interval '10 seconds'")
+    await conn.execute("UPDATE bf_control.plan SET expires_at = now() + interval '10 seconds'")
     assert (await _confirm(client, token)).status_code == 202, "what was refused has not used it up"
     assert await conn.fetchval(_OFFERED) == 0
     problem(await _confirm(client, token), 409, "confirmation_invalid")
@@ -158,15 +158,15 @@ async def test_a_confirmation_lasts_ten_minutes_and_goes_when_it_has_expired(
     idle_api: Api, conn: asyncpg.Connection
 ) -> None:
     await _plan(idle_api.client)
-    left = await conn.fetchval("SELECT extract(epoch FROM expires_at - now())::integer FROM bf_control.confirmation")
+    left = await conn.fetchval("SELECT extract(epoch FROM expires_at - now())::integer FROM bf_control.plan")
     assert 570 < left <= 600
-    await conn.execute("UPDATE bf_control.confirmation SET expires_at = now() - interval '1 second'")
+    await conn.execute("UPDATE bf_control.plan SET expires_at = now() - interval '1 second'")
     await _plan(idle_api.client)
     assert await conn.fetchval(_OFFERED) == 1
     preview = await idle_api.client.post(_PATH, params={"validate_only": "true"})
     assert (preview.json()["confirmation"], preview.json()["expires_at"]) == (None, None)
     assert await conn.fetchval(_OFFERED) == 1
-    told = await conn.fetchval("SELECT token_hash FROM bf_control.confirmation")
+    told = await conn.fetchval("SELECT token_hash FROM bf_control.plan")
     assert len(told) == 32
 
 
@@ -189,7 +189,7 @@ async def test_a_confirmation_of_another_database_confirms_nothing(
     """Not even where the other one was copied from the first, confirmations and all."""
     await make_tenant(conn)
     token = (await _plan(idle_api.client))["confirmation"]
-    (offered,) = await conn.fetch("SELECT * FROM bf_control.confirmation")
+    (offered,) = await conn.fetch("SELECT * FROM bf_control.plan")
     dsn = await cluster.create_database(template=template)
     settings = settings_for(dsn, bootstrap_admin_key_file=tmp_path / "other-key")
     copy = await asyncpg.connect(dsn)
@@ -198,8 +198,11 @@ async def test_a_confirmation_of_another_database_confirms_nothing(
         async with running_api(settings, with_worker=False) as other:
             caller = await copy.fetchval("SELECT 'key:' || id FROM bf_control.api_key")
             await copy.execute(
-                "INSERT INTO bf_control.confirmation VALUES ($1, $2, $3, $4, $5)",
-                *(offered["token_hash"], offered["action"], caller, offered["plan_digest"], offered["expires_at"]),
+                """INSERT INTO bf_control.plan
+                   (id, token_hash, action, target, actor, digest, document, needs_approval, expires_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8)""",
+                *(offered[name] for name in ("id", "token_hash", "action", "target")),
+                *(caller, offered["digest"], offered["document"], offered["expires_at"]),
             )
             problem(await _confirm(other.client, token), 409, "confirmation_invalid")
             assert "bf_acme_corp" in await schemas(copy)

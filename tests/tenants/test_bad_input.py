@@ -98,6 +98,56 @@ async def test_hostile_ids_in_a_path_are_404(idle_api: Api) -> None:
         assert response.headers["content-type"] == "application/problem+json"
 
 
+def _of_path(hostile: str, rest: str = "") -> httpx.URL:
+    raw = "/v1/tenants/" + "".join(f"%{byte:02X}" for byte in hostile.encode()) + rest
+    return httpx.URL("http://test").copy_with(raw_path=raw.encode())
+
+
+@pytest.mark.usefixtures("nothing_created")
+async def test_hostile_ids_are_refused_by_every_way_in(idle_api: Api, conn: asyncpg.Connection) -> None:
+    """In the path of PUT, PATCH, POST and DELETE, in query parameters, and in headers: no 5xx, and nothing made."""
+    print(f"seed {_SEED}: set BF_TEST_SEED to replay another")  # noqa: T201
+    generator = random.Random(_SEED + 1)  # noqa: S311 -- a test's
+    known = [hostile for hostile in _HOSTILE_IDS if isinstance(hostile, str) and hostile]
+    client = idle_api.client
+    plans = await conn.fetchval("SELECT count(*) FROM bf_control.plan")
+    for number, hostile in enumerate([*known, *_random_ids(generator, _COUNT // 5)]):
+        if len(hostile) > 1000:
+            continue
+        calls: list[tuple[str, httpx.URL | str, dict[str, Any]]] = [
+            ("PUT", _of_path(hostile), {"json": {"tenant_name": "A"}}),
+            ("PATCH", _of_path(hostile), {"json": {"tenant_name": hostile}}),
+            ("PATCH", _of_path(hostile, "/config"), {"json": {"time_zone": hostile}}),
+            ("PUT", _of_path(hostile, "/integrations/auth_rbac"), {"json": {"endpoint": hostile}}),
+            ("PUT", f"/v1/tenants/ab/features/{'x' * (number % 70)}", {"json": {"enabled": hostile}}),
+            ("POST", _of_path(hostile, "/purge"), {"json": {"confirmation": hostile[:200]}}),
+            ("DELETE", _of_path(hostile), {"params": {"reason": hostile}}),
+            *(("GET", "/v1/tenants", {"params": {name: hostile}}) for name in ("q", "tier", "feature", "page_token")),
+            ("DELETE", "/v1/tenants", {"params": {"q": hostile, "confirmation": hostile[:200] or "x"}}),
+            ("PATCH", "/v1/tenants", {"params": {"tier": hostile}, "json": {"subscription_tier": hostile}}),
+            ("GET", "/v1/operations", {"params": {"tenant_id": hostile, "kind": hostile}}),
+            ("POST", "/v1/plans/x/approve", {"headers": _header("idempotency-key", hostile)}),
+            ("GET", "/v1/tenants", {"headers": _header("prefer", hostile)}),
+            ("GET", "/v1/schema", {"headers": _header("if-none-match", hostile)}),
+            ("PATCH", "/v1/tenants/ab", {"json": {}, "headers": _header("if-match", hostile)}),
+        ]
+        # Each of them for every id at the full count; in turn otherwise.
+        for method, path, more in calls if _FULL else calls[number % 3 :: 3]:
+            response = await client.request(method, path, **more)
+            assert response.status_code < 500, (hostile, method, path, response.text)
+            if response.status_code >= 400:
+                assert response.headers["content-type"] == "application/problem+json", (hostile, method, path)
+            else:
+                assert method == "GET", (hostile, method, path, response.text)
+    assert await conn.fetchval("SELECT count(*) FROM bf_control.plan") == plans
+
+
+def _header(name: str, value: str) -> list[tuple[bytes, bytes]]:
+    """As bytes, which no client library would refuse; a line's end can be in no header."""
+    raw = value.encode().translate(None, b"\r\n\0").strip()
+    return [(name.encode(), raw)]
+
+
 @pytest.mark.usefixtures("nothing_created")
 async def test_hostile_names_are_422_and_create_nothing(idle_api: Api) -> None:
     for hostile in _HOSTILE_NAMES:

@@ -11,6 +11,7 @@ from app.client._async.transport import Transport
 from app.client._call import Call, Deadline, operation_path
 from app.client.models import (
     Batch,
+    DeletionPlan,
     NewTenant,
     Operation,
     OperationRef,
@@ -66,8 +67,32 @@ class ManyTenants:
         operation = await self._operations.ended(await self._transport.send(call), until)
         return operation if until is None else succeeded(operation)
 
+    async def plan_deletion(self, **fitting: Unpack[TenantQuery]) -> DeletionPlan:
+        """Who fits and would be deleted, and the confirmation that delete_many() takes: for ten minutes, once."""
+        call = _call.delete("/v1/tenants", _query(fitting))
+        return read(await self._transport.send(call), DeletionPlan)
+
+    async def delete_many(
+        self,
+        confirmation: str,
+        *,
+        reason: str | None = None,
+        wait: bool | float = True,
+        **fitting: Unpack[TenantQuery],
+    ) -> Operation:
+        """Deletes whom the confirmed plan names, with the same filters: the operation, succeeded, or with `wait=False`
+        as it stands. Its result counts those deleted, unchanged and refused; targets() says which.
+
+        Raises Conflict where the confirmation does not hold (any more), and as operations.wait() does.
+        """
+        until = self._transport.times.wait(wait)
+        query = _query(fitting) | {"confirmation": confirmation, "reason": reason}
+        call = _call.delete("/v1/tenants", query, wait=until)
+        operation = await self._operations.ended(await self._transport.send(call), until)
+        return operation if until is None else succeeded(operation)
+
     def targets(self, operation: OperationRef, *, status: str | None = None) -> Pages[Target]:
-        """What became of each tenant of change_many(), by id."""
+        """What became of each tenant of change_many() or delete_many(), by id."""
         return Pages(self._transport, f"{operation_path(operation)}/targets", Page[Target], {"status": status})
 
 
@@ -89,5 +114,8 @@ def _change_many(
         body["features"] = dict(features)
     if limits is not None:
         body["limits"] = dict(limits)
-    query = {name: "true" if value is True else value for name, value in fitting.items() if value is not False}
-    return _call.patch_all("/v1/tenants", query, body, validate_only=validate_only, wait=wait)
+    return _call.patch_all("/v1/tenants", _query(fitting), body, validate_only=validate_only, wait=wait)
+
+
+def _query(fitting: TenantQuery) -> dict[str, Any]:
+    return {name: "true" if value is True else value for name, value in fitting.items() if value is not False}

@@ -18,10 +18,12 @@ from app.client.models import (
     FullTenant,
     Operation,
     Page,
+    PurgePlan,
     Tenant,
     TenantChanges,
     TenantOptions,
     TenantOrder,
+    Verification,
 )
 
 
@@ -243,20 +245,32 @@ class Tenants(ManyTenants):
         call = _call.post(path, body, key=idempotency_key, validate_only=validate_only, wait=until)
         return self._provisioned(tenant_id, self._transport.send(call), until)
 
+    def plan_purge(self, tenant_id: str, *, waive_backup: bool = False) -> PurgePlan:
+        """What purge() would drop, and the confirmation it takes: for ten minutes, once. Nothing is done.
+
+        Raises Conflict unless the tenant is deleted or failed, and Unavailable where no backup can be made.
+        """
+        body = {"waive_backup": True} if waive_backup else {}
+        call = _call.post(f"{tenant_path(tenant_id)}/purge", body, key=None)
+        return read(self._transport.send(call), PurgePlan)
+
     def purge(
         self,
         tenant_id: str,
+        confirmation: str,
         *,
         waive_backup: bool = False,
         reason: str | None = None,
         wait: bool | float = True,
         idempotency_key: str | None = None,
     ) -> Operation:
-        """Drops a deleted tenant, after a backup: the operation, succeeded; with `wait=False` as it stands.
+        """Drops what the confirmed plan names, after a backup: the operation, succeeded, or with `wait=False` as it
+        stands.
 
-        Raises Conflict unless it is deleted, Unavailable where no backup can be made, and as operations.wait() does.
+        Raises Conflict where the confirmation does not hold (any more), and as plan_purge() and operations.wait() do.
         """
-        body = _reasoned(reason, {"waive_backup": True} if waive_backup else {})
+        given = {"confirmation": confirmation} | ({"waive_backup": True} if waive_backup else {})
+        body = _reasoned(reason, given)
         return self._worked(tenant_id, "purge", body, wait=wait, key=idempotency_key)
 
     @overload
@@ -306,6 +320,26 @@ class Tenants(ManyTenants):
         """The newest first; a purged tenant's too."""
         query = {"page_size": page_size, "page_token": page_token}
         return Pages(self._transport, f"{tenant_path(tenant_id)}/backups", Page[Backup], query)
+
+    def verify(self, tenant_id: str) -> Verification:
+        """What of the tenant's catalogue is not as it must be. Raises Conflict while it has no schema."""
+        path = f"{tenant_path(tenant_id)}/verify"
+        return read(self._transport.send(_call.post(path, {}, key=None)), Verification)
+
+    def repair(
+        self,
+        tenant_id: str,
+        *,
+        drop_extra: bool = False,
+        wait: bool | float = True,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Puts that right: the operation, succeeded, whose result says what was done; with `wait=False` as it stands.
+
+        Raises OperationFailed, which says what could not be mended and why, and as operations.wait() does.
+        """
+        body = {"drop_extra": True} if drop_extra else {}
+        return self._worked(tenant_id, "repair", body, wait=wait, key=idempotency_key)
 
     def _worked(
         self, tenant_id: str, what: str, body: Mapping[str, Any], *, wait: bool | float, key: str | None

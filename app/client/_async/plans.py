@@ -1,0 +1,26 @@
+"""client.plans: what somebody else is about to destroy, and one's agreement."""
+
+from uuid import UUID
+
+from app.client import _call
+from app.client._answer import read
+from app.client._async.transport import Transport
+from app.client._call import plan_path
+from app.client.models import StoredPlan
+
+
+class Plans:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def get(self, plan_id: UUID | str) -> StoredPlan:
+        """Raises NotFound for one that has expired, too."""
+        return read(await self._transport.send(_call.get(plan_path(plan_id))), StoredPlan)
+
+    async def approve(
+        self, plan_id: UUID | str, *, validate_only: bool = False, idempotency_key: str | None = None
+    ) -> StoredPlan:
+        """Whoever made it can then confirm it. Raises Forbidden for a plan of one's own."""
+        path = f"{plan_path(plan_id)}/approve"
+        call = _call.post(path, None, key=idempotency_key, validate_only=validate_only)
+        return read(await self._transport.send(call), StoredPlan)
