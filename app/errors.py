@@ -18,6 +18,8 @@ class AppError(Exception):
 
     code: ClassVar[str] = "error"
     title: ClassVar[str] = "Error"
+    # Whether it refuses a caller: the audit trail tells of those.
+    denial: ClassVar[bool] = False
 
     def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), **extra: object) -> None:
         super().__init__(detail)
@@ -39,16 +41,38 @@ class Invalid(AppError):
 class Unauthenticated(AppError):
     code = "unauthenticated"
     title = "Authentication required"
+    denial = True
+
+
+class InvalidCredentials(Unauthenticated):
+    """Something was presented, and it is no valid key or token."""
 
 
 class Denied(AppError):
     code = "forbidden"
     title = "Forbidden"
+    denial = True
+
+
+class InsufficientScope(Denied):
+    """The caller is known, and may not do this; `needed` is the role that may."""
+
+    def __init__(self, detail: str, *, needed: str | None = None) -> None:
+        super().__init__(detail)
+        self.needed = needed
 
 
 class NotFound(AppError):
     code = "not_found"
     title = "Not found"
+
+
+class TenantNotFound(NotFound):
+    code = "tenant_not_found"
+    title = "Tenant not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such tenant.")
 
 
 class Conflict(AppError):

@@ -8,6 +8,7 @@ from app.schema.handlers import DOWNGRADE_RULES, UPGRADE_RULES
 from app.tenants.bulk_handler import CHANGE_RULES, DELETION_RULES
 from app.tenants.handlers import PROVISION_RULES
 from app.tenants.lifecycle_handlers import BACKUP_RULES, PURGE_RULES, RESTORE_RULES
+from app.tenants.repair_handlers import FLEET_RULES, REPAIR_RULES
 
 RULES: Final[AllRules] = {
     Kind.SCHEMA_UPGRADE: UPGRADE_RULES,
@@ -17,5 +18,8 @@ RULES: Final[AllRules] = {
     Kind.TENANT_PURGE: PURGE_RULES,
     Kind.TENANT_RESTORE: RESTORE_RULES,
     Kind.TENANTS_CHANGE: CHANGE_RULES,
+    Kind.TENANT_REPAIR: REPAIR_RULES,
+    Kind.FLEET_VERIFY: FLEET_RULES,
+    Kind.FLEET_REPAIR: FLEET_RULES,
     Kind.TENANTS_DELETE: DELETION_RULES,
 }

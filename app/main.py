@@ -13,8 +13,16 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.routing import BaseRoute
 
+from app.access import routes as access
+from app.access.schemas import ApiKeyOut, NewApiKeyOut
 from app.allow import Allow
+from app.apikeys.cache import KeyCache
 from app.apikeys.service import Keys
+from app.apikeys.use import KeyUse
+from app.audit import routes as audit
+from app.audit.anchors import Anchors
+from app.audit.denials import Denials
+from app.audit.schemas import AuditRecordOut, VerifiedOut
 from app.catalog import routes as catalog
 from app.config import routes as config
 from app.config.schemas import VersionOut
@@ -41,6 +49,8 @@ from app.integrations.check import Checker
 from app.integrations.endpoint import Policy
 from app.integrations.request import Rules
 from app.integrations.schemas import CheckOut, IntegrationList, IntegrationOut
+from app.isolation import routes as isolation
+from app.isolation import service as isolation_service
 from app.kinds import RULES
 from app.limits import routes as limits
 from app.log import logger
@@ -49,19 +59,28 @@ from app.operations.rules import AllRules
 from app.operations.schemas import OperationOut, ProblemOut
 from app.operations.waiter import Waiter
 from app.plans import routes as plans
+from app.plans.schemas import StoredPlanOut
 from app.schema import files, startup
 from app.schema import routes as schema
+from app.schema.expected import ExpectedTenants
 from app.schema.script import Target
 from app.settings import Settings
 from app.tenants import backup_routes as backups
 from app.tenants import bulk_routes as bulk
 from app.tenants import lifecycle_routes as lifecycle
+from app.tenants import repair_routes as repair
 from app.tenants import routes as tenants
+from app.tenants.repair_schemas import VerificationOut
 from app.tenants.schemas import TenantFull, TenantOut
+from app.tokens.provider import Provider
+from app.tokens.verifier import Verifier
+from app.webhooks import routes as webhooks
+from app.webhooks.schemas import DeliveryOut, IssuedWebhookOut, ReplayOut, WebhookOut
 from app.worker import Worker
 
 _log = logger(__name__)
 MAX_BODY = 1024 * 1024
+_WEBHOOKS = (WebhookOut, IssuedWebhookOut, DeliveryOut, ReplayOut)
 _INTEGRATIONS = (IntegrationOut, IntegrationList, CheckOut)
 _ROUTERS = (
     schema.router,
@@ -70,13 +89,18 @@ _ROUTERS = (
     tenants.router,
     lifecycle.router,
     backups.router,
+    repair.router,
     config.router,
     integrations.router,
     features.router,
     limits.router,
     catalog.router,
+    access.router,
     ofrep.router,
+    webhooks.router,
     operations.router,
+    isolation.router,
+    audit.router,
     health.router,
     dashboard.router,
 )
@@ -87,10 +111,15 @@ _TAGS = {
     "configuration": "A tenant's configuration, its history, and the way back",
     "features": "What a tenant may use, and why",
     "catalog": "What there is to choose from",
+    "api-keys": "Who may call: making, rotating and revoking API keys",
     "ofrep": "What a tenant may use, by the OpenFeature remote evaluation protocol",
     "integrations": "What a tenant is connected with, and whether it answers",
+    "verification": "Whether tenants are as they must be, and mending what is not",
     "limits": "How much a tenant may use, and how much of it it does",
+    "webhooks": "Telling others what happens: CloudEvents, signed, at least once",
+    "isolation": "Whether every tenant is held apart",
     "operations": "Long work: following it, stopping it, doing it again",
+    "audit": "Who did what, and proof that nothing of it was altered",
     "health": "Probes",
 }
 
@@ -100,6 +129,8 @@ class Services(HttpServices):
     """Everything the routes of this process share."""
 
     waiter: Waiter
+    denials: Denials
+    anchors: Anchors | None
     flags: FlagCache
     worker: Worker | None
     target: Target
@@ -108,6 +139,7 @@ class Services(HttpServices):
     checker: Checker
     delete_grace: timedelta
     backups_configured: bool
+    expected: ExpectedTenants
     second_approver: bool
 
     def release(self) -> None:
@@ -165,7 +197,21 @@ def _describe(app: FastAPI) -> None:
         document = generate()
         schemas = document["components"]["schemas"]
         # FastAPI leaves nulls out of examples, and knows nothing of what is only ever a failure.
-        for model in (ProblemOut, OperationOut, TenantOut, TenantFull, VersionOut, *_INTEGRATIONS):
+        for model in (
+            ProblemOut,
+            OperationOut,
+            TenantOut,
+            TenantFull,
+            VersionOut,
+            AuditRecordOut,
+            VerifiedOut,
+            VerificationOut,
+            *_INTEGRATIONS,
+            *_WEBHOOKS,
+            ApiKeyOut,
+            NewApiKeyOut,
+            StoredPlanOut,
+        ):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
         return tidied(document)
@@ -179,27 +225,38 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
         database = request_database(settings)
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
         readiness = Readiness()
+        keys, use = Keys(settings.api_key_pepper.get_secret_value()), KeyUse(database)
+        provider = Provider.of(settings)
         policy = Policy(Allow.parse(settings.integration_allow))
         services = Services(
             database=database,
-            keys=Keys(settings.api_key_pepper.get_secret_value()),
+            keys=keys,
+            known_keys=KeyCache(keys, database, settings.direct_dsn(), use=use),
+            access_tokens=None if provider is None else Verifier(provider),
             page_tokens=PageTokens.of(settings.api_key_pepper.get_secret_value()),
             waiter=Waiter(database, settings.direct_dsn()),
             flags=FlagCache(database, settings.direct_dsn(), max_age=settings.flags_max_age),
             readiness=readiness,
+            denials=Denials(database),
+            anchors=Anchors.of(settings),
             target=files.target(settings),
             rules=RULES,
             integrations=Rules(policy=policy, keyring=settings.keyring()),
             checker=Checker(policy),
             delete_grace=settings.delete_grace,
             backups_configured=settings.backup_url is not None,
+            expected=ExpectedTenants(ddl, files.migrations()),
             second_approver=settings.second_approver,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services
         async with database, ddl:
             services.waiter.start()
-            tasks = [asyncio.create_task(_prepare(settings, services, ddl), name="prepare")]
+            services.denials.start()
+            tasks = [
+                asyncio.create_task(_prepare(settings, services, ddl), name="prepare"),
+                asyncio.create_task(use.run(), name="key-use"),
+            ]
             if services.worker is not None:
                 tasks.append(asyncio.create_task(services.worker.run(), name="worker"))
             try:
@@ -216,6 +273,7 @@ async def _prepare(settings: Settings, services: Services, ddl: Database) -> Non
 
     async def prepare() -> None:
         await startup.prepare(ddl, migrations, target)
+        await isolation_service.require(ddl, target, allow_unsafe=settings.allow_unsafe)
         if settings.bootstrap_admin_key_file is not None:
             async with ddl.transaction() as conn:
                 await services.keys.ensure_bootstrap_admin(conn, settings.bootstrap_admin_key_file)
@@ -229,11 +287,13 @@ async def _prepare(settings: Settings, services: Services, ddl: Database) -> Non
 
 async def _stop(services: Services, tasks: list[asyncio.Task[None]]) -> None:
     services.release()
-    preparing, *working = tasks
+    preparing, using = tasks[:2]
     preparing.cancel()
-    ended = await asyncio.gather(
-        services.waiter.stop(), services.flags.stop(), preparing, *working, return_exceptions=True
-    )
+    using.cancel()
+    listening = [services.waiter.stop(), services.flags.stop(), services.known_keys.stop(), services.denials.stop()]
+    if services.access_tokens is not None:
+        listening.append(services.access_tokens.stop())
+    ended = await asyncio.gather(*listening, *tasks, return_exceptions=True)
     for error in ended:
         if isinstance(error, Exception) and error is not services.readiness.failure:
             _log.error("stopped_with_an_error", exc_info=error)

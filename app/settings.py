@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app import oidc
 from app.allow import Allow
 from app.keyring import Keyring, parse_keys
 from app.rate import Rate
+from app.signing import private_key, public_key
 
 
 def _identifier(value: str) -> str:
@@ -63,6 +65,56 @@ def _backup_url(value: str) -> str:
         return str(Path(value).absolute())
     if urlsplit(value).password is not None:
         raise ValueError("must hold no password; give the store its credentials by its own variables")
+    return value
+
+
+def _issuer(value: str, info: ValidationInfo) -> str:
+    return oidc.require_issuer(value, allow_http=info.data.get("oidc_allow_http", False)) if value else value
+
+
+def _audience(value: str, info: ValidationInfo) -> str:
+    if not value and info.data.get("oidc_issuer"):
+        raise ValueError("must say for whom the tokens of BF_OIDC_ISSUER are, else those for others would do")
+    return value
+
+
+def _role_map(value: str) -> str:
+    oidc.role_map(value)
+    return value
+
+
+def _algorithms(value: str) -> str:
+    oidc.algorithms(value)
+    return value
+
+
+def _types(value: str) -> str:
+    oidc.types(value)
+    return value
+
+
+def _event_source(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,500}", value) is None:
+        raise ValueError("must be a URI, such as https://bf.example.com or urn:example:bf")
+    return value
+
+
+def _anchor_url(value: str) -> str:
+    """As a backup's. HTTP has no way to read an anchor back, or to see that there is one."""
+    if value.lower().startswith(("http://", "https://")):
+        raise ValueError("names a place that can be listed and read back: a directory, s3://, gs://, abfs:// and so on")
+    return _backup_url(value)
+
+
+def _signing_key(value: SecretStr) -> SecretStr:
+    if value.get_secret_value():
+        private_key(value.get_secret_value())
+    return value
+
+
+def _public_key(value: str) -> str:
+    if value:
+        public_key(value)
     return value
 
 
@@ -136,6 +188,8 @@ class Settings(BaseSettings):
     create_roles: bool = True
     insert_default_data: bool = True
     enable_rls: bool = True
+    tenant_roles: bool = Field(False, description="A NOLOGIN role for each tenant, which reaches its schema alone.")
+    allow_unsafe: bool = Field(False, description="Start although isolation has faults: loud, and for the mending.")
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
     api_key_pepper: SecretStr = SecretStr("")
@@ -154,6 +208,31 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(2, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
 
+    oidc_allow_http: bool = Field(False, description="Of an issuer that is no loopback address, too.")
+    oidc_issuer: Annotated[str, AfterValidator(_issuer)] = Field(
+        "", description="Whose access tokens are taken beside API keys; its keys are found by OpenID discovery."
+    )
+    oidc_audience: Annotated[str, AfterValidator(_audience)] = Field("", validate_default=True)
+    oidc_algorithms: Annotated[str, AfterValidator(_algorithms)] = "RS256"
+    oidc_types: Annotated[str, AfterValidator(_types)] = Field(
+        "at+jwt", description="The `typ` a token may have; at+jwt,jwt for a provider without RFC 9068."
+    )
+    oidc_roles_claim: str = Field("roles", min_length=1, description="A claim, or a path to one: realm_access.roles.")
+    oidc_role_map: Annotated[str, AfterValidator(_role_map)] = Field(
+        "", description="VALUE=ROLE,VALUE=ROLE; by default each role by its own name."
+    )
+    oidc_tenant_claim: str = Field(
+        "", description="A claim, or a path to one, that names the only tenant a token is for, or has *."
+    )
+    oidc_leeway: float = Field(30.0, ge=0, le=300, description="Seconds that the issuer's clock may differ.")
+
+    event_source: Annotated[str, AfterValidator(_event_source)] = Field(
+        "urn:apg:bf-tenant-admin", description="The `source` of events that webhooks are sent: a URI of this service."
+    )
+    event_retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=30), ge=timedelta(days=4), description="How long events are kept, to be sent again."
+    )
+
     delete_grace: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."
     )
@@ -164,6 +243,17 @@ class Settings(BaseSettings):
 
     backup_url: Annotated[str, AfterValidator(_backup_url)] | None = Field(
         None, description="Where backups of tenants are kept: a directory, or any URL that fsspec knows."
+    )
+    audit_signing_key: Annotated[SecretStr, AfterValidator(_signing_key)] = SecretStr("")
+    audit_public_key: Annotated[str, AfterValidator(_public_key)] = ""
+    audit_anchor_url: Annotated[str, AfterValidator(_anchor_url)] | None = Field(
+        None, description="Where the head of the audit chain is kept: a directory, or any URL that fsspec knows."
+    )
+    audit_anchor_interval: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(hours=1), ge=timedelta(minutes=1)
+    )
+    audit_retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=2555), ge=timedelta(days=1), description="Longer where a tenant's data_retention_days are more."
     )
     pg_bin: Path | None = Field(None, description="Where pg_dump and pg_restore are; looked for otherwise.")
 

@@ -6,6 +6,9 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
+from app.allow import Allow
+from app.audit.anchors import Anchors
+from app.audit.sealer import Sealer
 from app.backups.making import Backups
 from app.backups.store import Store
 from app.db.pool import Connection, Database
@@ -13,6 +16,9 @@ from app.db.pools import ddl_database
 from app.db.readiness import Readiness
 from app.errors import AppError, DatabaseError
 from app.http import queries as idempotency
+from app.integrations.endpoint import Policy
+from app.integrations.pinned import Pinned
+from app.isolation import service as isolation
 from app.jobs.runner import RetryJob, Runner
 from app.kinds import RULES
 from app.log import logger
@@ -28,12 +34,17 @@ from app.tenants import purge
 from app.tenants.bulk_handler import change_handler, deletion_handler
 from app.tenants.handlers import ProvisionHandler
 from app.tenants.lifecycle_handlers import BackupHandler, PurgeHandler, RestoreHandler
+from app.tenants.repair_handlers import FleetRepairHandler, FleetVerifyHandler, RepairHandler
+from app.webhooks.dispatcher import Dispatcher
+from app.webhooks.sending import SECONDS, Sender
 
 _log = logger(__name__)
 # How often, in seconds, unfinished operations without a job are looked for.
 _SWEEP = 15.0
 # How often tenants are looked for that are to be purged.
 _PURGE = 60.0
+# How often it is asked whether the hourly look at isolation is due.
+_ISOLATION = 60.0
 
 
 def executor(settings: Settings, database: Database) -> Executor:
@@ -55,6 +66,9 @@ def executor(settings: Settings, database: Database) -> Executor:
         Kind.TENANT_BACKUP: BackupHandler(database=database, backups=backups),
         Kind.TENANT_PURGE: PurgeHandler(database=database, backups=backups),
         Kind.TENANT_RESTORE: RestoreHandler(database=database, backups=backups, expected=expected),
+        Kind.TENANT_REPAIR: RepairHandler(database=database, expected=expected),
+        Kind.FLEET_VERIFY: FleetVerifyHandler(database=database, expected=expected),
+        Kind.FLEET_REPAIR: FleetRepairHandler(database=database, expected=expected),
     }
 
     async def explain(conn: Connection, error: DatabaseError) -> str:
@@ -86,6 +100,19 @@ async def work_off(settings: Settings, database: Database, operation_id: UUID) -
         await running
 
 
+def dispatcher(settings: Settings, database: Database) -> Dispatcher:
+    """What sends webhooks their events."""
+    # More than may be under way: a name server that answers nobody holds up those alone whose name it has.
+    pinned = Pinned(Policy(Allow.parse(settings.integration_allow)), threads=80)
+    return Dispatcher(
+        database,
+        settings.direct_dsn(),
+        Sender(pinned, source=settings.event_source),
+        settings.keyring(),
+        retention=settings.event_retention,
+    )
+
+
 class Worker:
     """Runs jobs in whichever process asked for it."""
 
@@ -94,6 +121,13 @@ class Worker:
         self._database = database
         self._readiness = readiness
         self._runner = Runner(database, self._executor(), concurrency=settings.worker_concurrency)
+        self._dispatcher = dispatcher(settings, database)
+        self._sealer = Sealer(
+            database,
+            anchoring=Anchors.of(settings),
+            anchor_every=settings.audit_anchor_interval,
+            retention=settings.audit_retention,
+        )
 
     def _executor(self) -> Executor:
         return executor(self._settings, self._database)
@@ -106,11 +140,19 @@ class Worker:
         await self._readiness.wait_or(self._runner.stopping)
         if self._runner.stopping.is_set():
             return
-        beside = [asyncio.create_task(self._sweep(), name="sweep"), asyncio.create_task(self._purge(), name="purge")]
+        beside = [
+            asyncio.create_task(self._sweep(), name="sweep"),
+            asyncio.create_task(self._purge(), name="purge"),
+            asyncio.create_task(self._isolation(), name="isolation"),
+            asyncio.create_task(self._sealer.run(), name="sealer"),
+        ]
+        telling = asyncio.create_task(self._dispatcher.run(self._runner.stopping), name="webhooks")
         try:
             await self._runner.run(drain_timeout=self._settings.drain_timeout)
+            # It has had as long to end what it was sending: seconds at most.
+            await asyncio.wait({telling}, timeout=SECONDS)
         finally:
-            for task in beside:
+            for task in (*beside, telling):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
@@ -140,6 +182,15 @@ class Worker:
                 _log.warning("purge_failed", reason=error.detail)
             await asyncio.sleep(_PURGE)
 
+    async def _isolation(self) -> None:
+        """Looks hourly whether tenants are held apart: one worker does. What it finds is in the log, and in health."""
+        while True:
+            await asyncio.sleep(_ISOLATION)
+            try:
+                await isolation.check_due(self._database, files.target(self._settings))
+            except AppError as error:
+                _log.warning("isolation_check_failed", reason=error.detail)
+
 
 async def run(settings: Settings) -> None:
     """The `worker` command: raises AppError where the start is hopeless."""
@@ -151,7 +202,12 @@ async def run(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
         migrations, target = files.migrations(), files.target(settings)
-        preparing = asyncio.create_task(readiness.achieve(lambda: startup.prepare(database, migrations, target)))
+
+        async def prepare() -> None:
+            await startup.prepare(database, migrations, target)
+            await isolation.require(database, target, allow_unsafe=settings.allow_unsafe)
+
+        preparing = asyncio.create_task(readiness.achieve(prepare))
         running = asyncio.create_task(worker.run())
         await asyncio.wait({preparing, running}, return_when=asyncio.FIRST_COMPLETED)
         if readiness.failure is not None:

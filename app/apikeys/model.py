@@ -1,33 +1,17 @@
-"""API keys and roles. Pure."""
+"""API keys. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from typing import Final
 
-
-class Role(StrEnum):
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-    AUDITOR = "auditor"
-    READER = "reader"
-    METRICS = "metrics"
-
-    def includes(self, other: "Role") -> bool:
-        """admin includes operator includes viewer; the others stand alone."""
-        return other is self or other in _INCLUDED.get(self, ())
-
-
-_INCLUDED: Final = {
-    Role.ADMIN: frozenset({Role.OPERATOR, Role.VIEWER}),
-    Role.OPERATOR: frozenset({Role.VIEWER}),
-}
+from app.roles import Role as Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """`secret_hash` is what a secret is compared with; the key itself is kept nowhere."""
+    """`secret_hash` is what a secret is compared with; the key itself is kept nowhere.
+
+    `seconds_left` is by the database's clock, None for ever; `replaces` the key that was rotated into this one.
+    """
 
     id: str
     name: str
@@ -35,6 +19,10 @@ class ApiKey:
     tenant_id: str | None
     secret_hash: bytes
     created_at: datetime
+    created_by: str
     expires_at: datetime | None
     revoked_at: datetime | None
+    last_used_at: datetime | None
+    replaces: str | None
+    seconds_left: float | None
     usable: bool

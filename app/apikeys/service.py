@@ -8,16 +8,17 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from app.apikeys import queries
 from app.apikeys.model import ApiKey, Role
 from app.db.pool import Connection
-from app.errors import Invalid, NotFound, Unauthenticated
+from app.errors import Invalid, InvalidCredentials
 from app.keyring import read_or_make
 
+PREFIX: Final = "bfk_"
 _KEY: Final = re.compile(r"bfk_([a-z0-9]{16})\.([A-Za-z0-9_-]{43})")
 
 
@@ -39,15 +40,16 @@ class Keys:
         return hmac.digest(self._pepper, secret.encode(), "sha256")
 
     async def verify(self, conn: Connection, presented: str) -> ApiKey:
-        """Raises Unauthenticated, with the same words whatever is wrong with the key."""
-        match = _KEY.fullmatch(presented)
-        key = None if match is None else await queries.get(conn, match[1])
-        if match is None or key is None:
-            raise Unauthenticated("The API key is not valid.")
-        genuine = hmac.compare_digest(self._hash(match[2]), key.secret_hash)
-        if not genuine or not key.usable:
-            raise Unauthenticated("The API key is not valid.")
+        """Raises InvalidCredentials, with the same words whatever is wrong with the key."""
+        key_id, secret = parts_of(presented)
+        key = await queries.get(conn, key_id)
+        if key is None or not self.is_secret_of(key, secret) or not key.usable:
+            raise not_valid()
         return key
+
+    def is_secret_of(self, key: ApiKey, secret: str) -> bool:
+        """In constant time."""
+        return hmac.compare_digest(self._hash(secret), key.secret_hash)
 
     async def create(
         self,
@@ -57,7 +59,9 @@ class Keys:
         role: Role,
         created_by: str,
         tenant_id: str | None = None,
+        expires_at: datetime | None = None,
         expires_in: timedelta | None = None,
+        replaces: str | None = None,
     ) -> NewKey:
         """Raises Invalid for a name that is empty or longer than 255 characters."""
         if not name.strip() or len(name) > 255 or "\0" in name:
@@ -71,7 +75,9 @@ class Keys:
             tenant_id=tenant_id,
             secret_hash=self._hash(new.key.partition(".")[2]),
             created_by=created_by,
+            expires_at=expires_at,
             expires_in=expires_in,
+            replaces=replaces,
         )
         return new
 
@@ -91,10 +97,16 @@ class Keys:
         return key
 
 
-async def revoke(conn: Connection, key_id: str) -> None:
-    """Raises NotFound; revoking twice is fine."""
-    if not await queries.revoke(conn, key_id):
-        raise NotFound("There is no such API key.")
+def parts_of(presented: str) -> tuple[str, str]:
+    """Id and secret. Raises InvalidCredentials for what is no key."""
+    match = _KEY.fullmatch(presented)
+    if match is None:
+        raise not_valid()
+    return match[1], match[2]
+
+
+def not_valid() -> InvalidCredentials:
+    return InvalidCredentials("The API key is not valid.")
 
 
 def _generate() -> NewKey:

@@ -1,12 +1,15 @@
 """Who did what: one row in the transaction of the change itself."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any, Final
 
 from app.audit import queries
-from app.audit.model import Origin
-from app.audit.queries import Outcome
-from app.db.pool import Connection
+from app.audit.model import Origin, Record
+from app.audit.queries import Filter, Outcome
+from app.db.pool import Connection, Database
+
+_CHUNK: Final = 500
 
 
 async def record(
@@ -23,6 +26,7 @@ async def record(
     await queries.insert(
         conn,
         actor=origin.actor,
+        role=origin.role,
         source_address=origin.source_address,
         request_id=origin.request_id,
         action=action,
@@ -40,9 +44,36 @@ async def record_all(
     await queries.insert_all(
         conn,
         actor=origin.actor,
+        role=origin.role,
         source_address=origin.source_address,
         request_id=origin.request_id,
         action=action,
         outcome=outcome,
         after=after,
     )
+
+
+async def page(
+    conn: Connection, wanted: Filter, *, after: tuple[datetime, int] | None, size: int
+) -> tuple[list[Record], tuple[datetime, int] | None]:
+    """Newest first, and where the next page begins."""
+    found = await queries.page(conn, wanted, after=after, limit=size + 1)
+    more = len(found) > size
+    found = found[:size]
+    return found, (found[-1].occurred_at, found[-1].id) if more else None
+
+
+async def export(database: Database, wanted: Filter) -> AsyncIterator[list[Record]]:
+    """All of them, newest first, in pieces.
+
+    Each piece is a query of its own, and no cursor: who reads slowly holds no connection, and no snapshot that keeps
+    VACUUM from its work. Nothing is missed by that, for rows are only added, and at the other end.
+    """
+    after: tuple[datetime, int] | None = None
+    while True:
+        async with database.connection() as conn:
+            found, after = await page(conn, wanted, after=after, size=_CHUNK)
+        if found:
+            yield found
+        if after is None:
+            return

@@ -60,6 +60,23 @@ async def parts(tools: Tools, path: Path, *, data_only: bool = False) -> AsyncGe
         yield statement
 
 
+_OF_ROLES: Final = re.compile(r"GRANT |REVOKE |CREATE POLICY ")
+
+
+def names_tenant_role(statement: str, tenant_id: str) -> bool:
+    """Whether it gives the tenant's own role something: of the database that was dumped, which may be another."""
+    return _OF_ROLES.match(statement) is not None and _tenant_role(tenant_id).search(statement) is not None
+
+
+def with_tenant_role(statement: str, tenant_id: str, role_name: str) -> str:
+    """The same for the role as it is called in this database. Nothing in it needs quoting, so pg_dump has not."""
+    return _tenant_role(tenant_id).sub(role_name, statement)
+
+
+def _tenant_role(tenant_id: str) -> re.Pattern[str]:
+    return re.compile(rf"\bbf_tenant_{re.escape(tenant_id)}_\d+\b")
+
+
 def _statements(lines: list[bytes]) -> list[Statement]:
     found = script.split(b"\n".join(lines).decode())
     return [Statement(text=text) for text in found if _LEFT_OUT.match(text) is None]

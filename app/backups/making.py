@@ -110,10 +110,15 @@ async def replay(conn: Connection, found: Tools, local: Path, subject: Subject) 
     Raises RestoreFailed where the rows that are there afterwards are not those that were dumped.
     """
     await queries.prepare_restore(conn)
+    tenant_role: str | None = None
     async with aclosing(archive.parts(found, local)) as parts:
         async for part in parts:
             if isinstance(part, Statement):
-                await queries.execute(conn, part.text)
+                text = part.text
+                if archive.names_tenant_role(text, subject.tenant_id):
+                    tenant_role = tenant_role or await queries.make_tenant_role(conn, subject.tenant_id)
+                    text = archive.with_tenant_role(text, subject.tenant_id, tenant_role)
+                await queries.execute(conn, text)
             else:
                 await queries.copy(conn, part)
     if differing := different(subject.tables, await queries.sums(conn, subject.schema_name)):

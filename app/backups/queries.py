@@ -81,6 +81,11 @@ _RESTORE_PATH = """
 SELECT set_config('search_path', '', true), set_config('check_function_bodies', 'off', true),
        set_config('client_min_messages', 'warning', true)
 """
+# One that the archive names, whatever the setting is now: keep_tenant_role() has the last word.
+_MAKE_TENANT_ROLE = """
+SELECT bf_control.make_role(bf_control.tenant_role($1), format('tenant %s of database %s', $1, current_database())),
+       bf_control.tenant_role($1) AS role_name
+"""
 _RESTORE_RECORDS = "SELECT bf_control.restore_tenant_records($1, $2, $3, $4)"
 
 
@@ -203,6 +208,12 @@ async def occupied(conn: Connection, schema_name: str) -> bool:
 async def prepare_restore(conn: Connection) -> None:
     """Every name that an archive has is qualified."""
     await conn.execute(_RESTORE_PATH)
+
+
+async def make_tenant_role(conn: Connection, tenant_id: str) -> str:
+    """The name of the tenant's own role in this database, which is there now."""
+    row: Any = await conn.fetchrow(_MAKE_TENANT_ROLE, tenant_id)
+    return str(row["role_name"])
 
 
 async def execute(conn: Connection, statement: str) -> None:

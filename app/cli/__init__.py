@@ -7,20 +7,23 @@ from typing import Annotated
 import typer
 
 from app.cli import (
+    audit,
     catalog,
     config,
     doctor,
     features,
     integrations,
+    isolation,
     keys,
     limits,
-    many,
     plans,
+    repair,
     schema,
     secrets,
     serve,
     tenants,
     transfer,
+    webhooks,
 )
 from app.cli.failure import Commands, Failure
 from app.db.embedded import EmbeddedError
@@ -44,12 +47,17 @@ doctor.register(cli)
 cli.add_typer(keys.cli, name="api-key", help="API keys: create, list, revoke.")
 cli.add_typer(features.cli, name="features", help="A tenant's features: list, enable, disable, reset.")
 cli.add_typer(catalog.cli, name="catalog", help="What there is to choose from: features and tiers.")
-cli.add_typer(many.tenant, name="tenant", help="One tenant: show, suspend, resume, delete, restore, back up, purge.")
+cli.add_typer(
+    repair.tenant, name="tenant", help="One tenant: show, suspend, delete, back up, verify, repair and so on."
+)
 cli.add_typer(plans.cli, name="plan", help="Plans of destruction: show, approve.")
 cli.add_typer(integrations.cli, name="integrations", help="Integrations: list, get, set, delete, check.")
-cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations: rotate.")
+cli.add_typer(secrets.cli, name="secrets", help="Secrets of integrations and webhooks: rotate.")
+cli.add_typer(webhooks.cli, name="webhook", help="Webhooks: create, list, delete, test, deliveries, replay.")
 cli.add_typer(limits.cli, name="limits", help="Limits: of a tenant, and which there are.")
 cli.add_typer(config.cli, name="config", help="A tenant's configuration: get, set, history, rollback.")
+cli.add_typer(isolation.cli, name="isolation", help="Whether every tenant is held apart: check.")
+cli.add_typer(audit.cli, name="audit", help="The audit trail: list, export, verify, anchor.")
 cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 
 

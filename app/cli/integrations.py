@@ -66,8 +66,11 @@ def list_integrations(tenant_id: TenantId, as_json: Json = False) -> None:
 async def _every(loaded: Settings, tenant_id: str) -> list[Integration]:
     from app.integrations import service
 
-    async with installed(loaded) as db, db.connection() as conn:
-        return await service.every(conn, await registry.require(conn, tenant_id))
+    async with installed(loaded) as db, db.transaction() as conn:
+        tenant = await registry.require(conn, tenant_id)
+        found = await service.every(conn, tenant)
+        await service.note_read(conn, tenant, found, origin=origin())
+        return found
 
 
 @cli.command("get")
@@ -80,8 +83,11 @@ def get(tenant_id: TenantId, capability: Named, as_json: Json = False) -> None:
 async def _get(loaded: Settings, tenant_id: str, capability: str) -> Integration:
     from app.integrations import service
 
-    async with installed(loaded) as db, db.connection() as conn:
-        return await service.require(conn, await registry.require(conn, tenant_id), capability)
+    async with installed(loaded) as db, db.transaction() as conn:
+        tenant = await registry.require(conn, tenant_id)
+        found = await service.require(conn, tenant, capability)
+        await service.note_read(conn, tenant, [found], origin=origin())
+        return found
 
 
 def _say(shown: "IntegrationOut", *, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,6 +16,8 @@ from app.cli.output import Json, emit_json, run, settings
 from app.settings import Settings
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from app.integrations.rotation import Rotated
 
 cli = typer.Typer(no_args_is_help=True)
@@ -22,7 +25,7 @@ cli = typer.Typer(no_args_is_help=True)
 
 @cli.callback()
 def group() -> None:
-    """Secrets of integrations."""
+    """Secrets of integrations and webhooks."""
 
 
 @cli.command("rotate")
@@ -46,10 +49,30 @@ def rotate(as_json: Json = False) -> None:
 
 async def _rotate(loaded: Settings) -> "Rotated":
     from app.integrations import rotation
+    from app.webhooks import service as webhooks
 
+    keyring = loaded.keyring()
     async with installed(loaded) as db:
         with _progress() as show:
-            return await rotation.rotate(db, loaded.keyring(), origin=origin(), progress=show)
+            done = await rotation.rotate(db, keyring, origin=origin(), progress=show)
+        async with db.transaction() as conn:
+            return _together(done, *await webhooks.reencrypt(conn, keyring))
+
+
+def _together(done: "Rotated", rotated: int, current: int, unreadable: "list[tuple[UUID, str]]") -> "Rotated":
+    """With the secrets of webhooks, which have no tenant."""
+    from app.integrations.rotation import Unreadable
+
+    others = [
+        Unreadable(tenant_id="", capability="webhook", name=str(webhook), reason=reason)
+        for webhook, reason in unreadable
+    ]
+    return replace(
+        done,
+        rotated=done.rotated + rotated,
+        current=done.current + current,
+        unreadable=(*done.unreadable, *others),
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from app.client._async.client import AsyncClient
 from app.client._sync.client import Client
+from app.client.audit import AuditQuery, AuditRecord, AuditVerification
 from app.client.errors import (
     ApiError,
     BadRequest,
@@ -24,13 +25,18 @@ from app.client.errors import (
     WaitTimeout,
 )
 from app.client.models import (
+    ApiKey,
     Backup,
     Batch,
     BatchItem,
     DeletionPlan,
     DowngradePlan,
+    Drift,
     FullTenant,
     Health,
+    Isolation,
+    IsolationFault,
+    NewApiKey,
     NewTenant,
     Operation,
     OperationEvent,
@@ -47,26 +53,34 @@ from app.client.models import (
     TenantOptions,
     TenantQuery,
     TenantState,
+    Verification,
 )
 from app.client.settings import (
     CatalogFeature,
     CatalogTier,
     Configuration,
     ConfigVersion,
+    Delivery,
     Difference,
     Feature,
     Features,
     Integration,
     IntegrationCheck,
     IntegrationSettings,
+    IssuedWebhook,
     Limit,
     Limits,
     TenantUsage,
+    Webhook,
 )
 
 __all__ = [
     "ApiError",
+    "ApiKey",
     "AsyncClient",
+    "AuditQuery",
+    "AuditRecord",
+    "AuditVerification",
     "Backup",
     "BadRequest",
     "Batch",
@@ -81,8 +95,10 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "DeletionPlan",
+    "Delivery",
     "Difference",
     "DowngradePlan",
+    "Drift",
     "Feature",
     "Features",
     "Forbidden",
@@ -91,8 +107,12 @@ __all__ = [
     "Integration",
     "IntegrationCheck",
     "IntegrationSettings",
+    "Isolation",
+    "IsolationFault",
+    "IssuedWebhook",
     "Limit",
     "Limits",
+    "NewApiKey",
     "NewTenant",
     "NotFound",
     "Operation",
@@ -121,5 +141,7 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "ValidationFailed",
+    "Verification",
     "WaitTimeout",
+    "Webhook",
 ]

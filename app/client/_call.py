@@ -162,8 +162,16 @@ def integration_path(tenant_id: str, capability: str) -> str:
     return f"{tenant_path(tenant_id)}/integrations/{_segment(capability)}"
 
 
+def api_key_path(key_id: str) -> str:
+    return f"/v1/api-keys/{_segment(key_id)}"
+
+
 def limit_path(name: str) -> str:
     return f"/v1/catalog/limits/{_segment(name)}"
+
+
+def webhook_path(webhook_id: UUID | str) -> str:
+    return f"/v1/webhooks/{_segment(str(webhook_id))}"
 
 
 def operation_path(operation: OperationRef) -> str:

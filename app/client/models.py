@@ -225,6 +225,24 @@ class OperationEvent(Model):
     operation: Operation
 
 
+class Drift(Model):
+    """An object of a tenant's schema: what of it should be and is not, and what is instead."""
+
+    kind: str
+    name: str
+    expected: str | None
+    actual: str | None
+
+
+class Verification(Model):
+    """A tenant's catalogue beside what its version and its state say."""
+
+    ok: bool
+    missing: tuple[Drift, ...]
+    extra: tuple[Drift, ...]
+    altered: tuple[Drift, ...]
+
+
 class BackupTable(Model):
     """`checksum` is of all rows, in whichever order."""
 
@@ -250,6 +268,28 @@ class Backup(Model):
     tables: tuple[BackupTable, ...]
 
 
+class ApiKey(Model):
+    """`replaces` is the key that was rotated into this one."""
+
+    id: str
+    name: str
+    role: str
+    tenant_id: str | None
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None = None
+    replaces: str | None = None
+    usable: bool
+
+
+class NewApiKey(ApiKey):
+    """`key` is the secret: shown once, and not by repr()."""
+
+    key: str | None = Field(None, repr=False)
+
+
 class Migration(Model):
     """`applied_at` is None while it is pending."""
 
@@ -263,6 +303,26 @@ class Migration(Model):
 class VersionCount(Model):
     schema_version: int
     tenants: int
+
+
+class IsolationFault(Model):
+    """`tenant_id` is None for what concerns all tenants; `mend` is SQL."""
+
+    kind: str
+    tenant_id: str | None
+    reason: str
+    mend: str
+
+
+class Isolation(Model):
+    """What the last look found. `status` is `pass`, `warn` (something is left over) or `fail` (something is open)."""
+
+    status: str
+    checked_at: datetime | None
+    duration_ms: int
+    tenants: int
+    fault_count: int
+    faults: tuple[IsolationFault, ...]
 
 
 class SchemaState(Model):

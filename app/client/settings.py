@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypedDict
+from uuid import UUID
 
 from pydantic import Field
 
@@ -217,3 +218,58 @@ class IntegrationCheck(Model):
     latency_ms: float
     checked_at: datetime
     error: CheckError | None = None
+
+
+class Webhook(Model):
+    """`event_types`: none of them means every one. `capability` is the integration that it stands for."""
+
+    id: UUID
+    url: str
+    description: str
+    event_types: tuple[str, ...]
+    tenant_id: str | None
+    capability: str | None
+    created_at: datetime
+    created_by: str
+    enabled: bool
+    disabled_at: datetime | None
+    disabled_reason: str | None
+    failing_since: datetime | None
+    etag: str | None = Field(None, exclude=True)
+
+
+class IssuedWebhook(Webhook):
+    """`secret` is shown once; None in the answer to a repeated call."""
+
+    secret: str | None = Field(repr=False)
+
+
+class DeliveryFault(Model):
+    code: str
+    detail: str
+
+
+class Delivery(Model):
+    """One event for one webhook; `event_id` is the same at every try. `status` is `pending`, `delivered` or `dead`."""
+
+    id: UUID
+    event_id: UUID
+    event_type: str
+    subject: str
+    occurred_at: datetime
+    status: str
+    attempts: int
+    queued_at: datetime
+    attempted_at: datetime | None
+    next_attempt_at: datetime | None
+    latency_ms: float | None
+    response_status: int | None
+    response_body: str | None
+    error: DeliveryFault | None
+
+
+class Replayed(Model):
+    """`next_since`, where there are more: what to ask for next."""
+
+    replayed: int
+    next_since: datetime | None

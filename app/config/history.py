@@ -74,7 +74,16 @@ async def rollback(conn: Connection, tenant: Tenant, version: int, *, reason: st
             action="tenant.rollback",
             target=f"tenant/{tenant.tenant_id}",
             outcome="succeeded",
-            after={"version": newest.version, "restored_version": version, "reason": reason},
+            before={
+                "version": newest.version - 1,
+                "values": {one.pointer: one.before[0] for one in newest.difference if one.before},
+            },
+            after={
+                "version": newest.version,
+                "restored_version": version,
+                "reason": reason,
+                "values": {one.pointer: one.after[0] for one in newest.difference if one.after},
+            },
         )
     return newest
 

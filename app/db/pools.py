@@ -7,8 +7,10 @@ from app.settings import Settings
 
 # Connections that are the queue's alone: its listener's, and those of its own short statements.
 QUEUE_CONNECTIONS: Final = 2
-# Beside those of its requests, a `serve` listens with one, and while it starts looks at its schema with another.
-_LISTENER: Final = 1
+# Beside those of its requests, a `serve` listens with three (operations, features, API keys), and while it starts
+# looks at its schema with another; a worker listens for events with one.
+_LISTENERS: Final = 3
+_EVENT_LISTENER: Final = 1
 _STARTING: Final = 1
 # A request waits for nobody's lock longer than a client should wait for a 503.
 _REQUEST_SETTINGS: Final = {"lock_timeout": "2s"}
@@ -47,8 +49,8 @@ def ddl_database(settings: Settings, *, application_name: str) -> Database:
 
 def most_connections(settings: Settings) -> int:
     """What one `serve` and one `worker` open when both are at their busiest."""
-    serve = settings.db_pool_max + _LISTENER + _STARTING
-    worker = _ddl_connections(settings) + QUEUE_CONNECTIONS
+    serve = settings.db_pool_max + _LISTENERS + _STARTING
+    worker = _ddl_connections(settings) + QUEUE_CONNECTIONS + _EVENT_LISTENER
     return serve + worker
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from app.doctor import queries
 from app.doctor.model import Finding, failed, not_checked, passed, warned
 from app.doctor.subject import Subject
+from app.isolation import queries as isolation
 from app.schema import files, service
 
 _UPGRADE: Final = "bf-admin upgrade"
@@ -78,7 +79,7 @@ async def settings(subject: Subject) -> Finding:
 async def row_security(subject: Subject) -> Finding:
     if not subject.settings.enable_rls:
         return warned("BF_ENABLE_RLS is false", "only schemas and their CHECKs separate tenants")
-    found = await queries.shared_rls(subject.conn, subject.settings.schema_name)
+    found = await isolation.shared_rls(subject.conn, subject.settings.schema_name)
     if found is None:
         return passed("nothing is installed")
     if found["enabled"]:

@@ -96,71 +96,6 @@ SELECT current_user::text AS name, rolsuper OR rolbypassrls AS above,
                         rolname, current_database()) END AS mend
   FROM pg_roles WHERE rolname = current_user
 """
-# Who acts as the application or audit role: the two, and their members, but the owner, whom FORCE holds.
-# pg_auth_members as JSON, since its options exist from PostgreSQL 16 on only: a membership with neither lets
-# nobody do anything, and only its grantor takes it back. Tables are found by their owner, through pg_shdepend:
-# however many tenants there are, a role that should own nothing is quickly looked up.
-_BYPASS = """
-WITH RECURSIVE owner AS (
-    SELECT coalesce((SELECT nspowner FROM pg_namespace WHERE nspname = 'bf_control'),
-                    (SELECT oid FROM pg_roles WHERE rolname = current_user)) AS oid
-), edge AS MATERIALIZED (
-    SELECT m.roleid, m.member,
-           format('REVOKE %I FROM %I%s;', pg_get_userbyid(m.roleid), pg_get_userbyid(m.member),
-                  CASE WHEN to_jsonb(m) ? 'set_option'
-                       THEN format(' GRANTED BY %I', pg_get_userbyid(m.grantor)) ELSE '' END) AS revoke
-      FROM pg_auth_members m, owner
-     WHERE m.member <> owner.oid
-       AND (coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true)
-            OR coalesce((to_jsonb(m) ->> 'set_option')::boolean, true))
-), holder AS (
-    SELECT r.oid, r.rolname = $1 AS application FROM pg_roles r WHERE r.rolname IN ($1, $2)
-    UNION
-    SELECT e.member, h.application FROM holder h JOIN edge e ON e.roleid = h.oid
-), acting AS (
-    SELECT h.oid, r.rolname, r.rolsuper, r.rolbypassrls, bool_or(h.application) AS application
-      FROM holder h JOIN pg_roles r ON r.oid = h.oid, owner WHERE h.oid <> owner.oid GROUP BY 1, 2, 3, 4
-), owning AS (
-    SELECT e.member, e.revoke FROM edge e JOIN owner ON e.roleid = owner.oid
-    UNION
-    SELECT e.member, e.revoke FROM owning o JOIN edge e ON e.roleid = o.member
-), auditing AS (
-    SELECT e.member, e.revoke FROM edge e JOIN pg_roles a ON a.oid = e.roleid WHERE a.rolname = $2
-    UNION
-    SELECT e.member, e.revoke FROM auditing u JOIN edge e ON e.roleid = u.member
-)
-SELECT format('%I is a superuser', a.rolname) AS way,
-       CASE WHEN a.oid = 10 THEN (SELECT string_agg(e.revoke, ' ') FROM edge e JOIN holder h ON h.oid = e.roleid
-                                   WHERE e.member = a.oid)
-            ELSE format('ALTER ROLE %I NOSUPERUSER;', a.rolname) END AS mend
-  FROM acting a WHERE a.rolsuper
-UNION ALL
-SELECT format('%I has BYPASSRLS', a.rolname), format('ALTER ROLE %I NOBYPASSRLS;', a.rolname)
-  FROM acting a WHERE a.rolbypassrls
-UNION ALL
-SELECT format('%I is a member of the owner', a.rolname), string_agg(o.revoke, ' ')
-  FROM acting a JOIN owning o ON o.member = a.oid GROUP BY a.rolname
-UNION ALL
-SELECT format('%I acts as the application and reads every tenant as %I', a.rolname, $2::text),
-       string_agg(u.revoke, ' ')
-  FROM acting a JOIN auditing u ON u.member = a.oid WHERE a.application GROUP BY a.rolname
-UNION ALL
-SELECT format('%I owns %I.%I', a.rolname, n.nspname, c.relname),
-       format('ALTER TABLE %I.%I OWNER TO %I;', n.nspname, c.relname, pg_get_userbyid(owner.oid))
-  FROM acting a
-  JOIN pg_shdepend d ON d.refclassid = 'pg_authid'::regclass AND d.refobjid = a.oid AND d.deptype = 'o'
-                    AND d.classid = 'pg_class'::regclass
-  JOIN pg_database b ON b.oid = d.dbid AND b.datname = current_database()
-  JOIN pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'p')
-  JOIN owner ON true
-  JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspowner = owner.oid
-"""
-_SHARED_RLS = """
-SELECT c.relrowsecurity AS enabled,
-       format('ALTER TABLE %I.tenant_config ENABLE ROW LEVEL SECURITY;', n.nspname) AS mend
-  FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'tenant_config'
- WHERE n.nspname = $1
-"""
 # Whoever may become a superuser is one: such an owner is connected as, not granted.
 _OWNER = """
 SELECT o.rolname::text AS owner, o.rolname = current_user AS ours, current_user::text AS connected,
@@ -254,16 +189,6 @@ async def limits(conn: Connection, wanted: int) -> list[Any]:
 
 async def connected_role(conn: Connection) -> Any:
     return await _row(conn, _CONNECTED_ROLE)
-
-
-async def bypass(conn: Connection, *, app_role: str, audit_role: str) -> list[tuple[str, str]]:
-    """(what lets whom around row-level security, what ends it)."""
-    return [(row["way"], row["mend"]) for row in await conn.fetch(_BYPASS, app_role, audit_role)]
-
-
-async def shared_rls(conn: Connection, shared_schema: str) -> Any:
-    """None until the shared schema is installed."""
-    return await conn.fetchrow(_SHARED_RLS, shared_schema)
 
 
 async def owner(conn: Connection) -> Any:

@@ -3,6 +3,7 @@
 from app.doctor import queries
 from app.doctor.model import Finding, failed, passed, warned
 from app.doctor.subject import Subject
+from app.isolation import queries as isolation
 
 
 async def create_on_database(subject: Subject) -> Finding:
@@ -63,7 +64,7 @@ async def connected_role(subject: Subject) -> Finding:
 
 async def rls_bypass(subject: Subject) -> Finding:
     settings = subject.settings
-    ways = await queries.bypass(subject.conn, app_role=settings.app_role, audit_role=settings.audit_role)
+    ways = await isolation.bypass(subject.conn, app_role=settings.app_role, audit_role=settings.audit_role)
     if not ways:
         return passed(f"nobody who acts as {settings.app_role} or {settings.audit_role}")
     mend = dict.fromkeys(mend for _, mend in ways)

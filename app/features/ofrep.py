@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.features.cache import FlagCache, Kept
 from app.http import conditional
-from app.http.auth import Actor, CurrentReader, require_own
+from app.http.auth import Actor, CurrentReader, is_foreign
 from app.http.dependencies import PROBLEMS, problems
 from app.http.openapi import ETAG, NOT_MODIFIED
 
@@ -155,11 +155,10 @@ async def _is_known(request: Request, tag: str) -> bool:
 
 
 async def _flags(request: Request, actor: Actor) -> Kept:
-    """Raises _Refused, and Denied where the key is for another tenant."""
+    """Raises _Refused: a tenant that is not the caller's is as unknown as one that there is not."""
     cache: FlagCache = request.app.state.services.flags
     wanted = _targeting_key(await request.body())
-    require_own(actor, wanted)
-    kept = await cache.get(wanted)
+    kept = None if is_foreign(actor, wanted) else await cache.get(wanted)
     if kept is None:
         raise _Refused("INVALID_CONTEXT", "The targetingKey is the id of no tenant that has features.")
     return kept

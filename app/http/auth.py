@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, FastAPI, Request, Security
+from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.base import SecurityBase
 
-from app.apikeys.model import Role
-from app.errors import Denied, Unauthenticated
+from app.apikeys.model import ApiKey, Role
+from app.errors import InsufficientScope, TenantNotFound, Unauthenticated
 from app.http.dependencies import HttpServices
 from app.http.ids import request_id_of, traceparent_of
-
-_bearer: Final = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer KEY`")
-_header: Final = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key")
+from app.tokens.provider import Caller
+from app.tokens.verifier import looks_like_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,42 +31,57 @@ class Actor:
     source_address: str | None
 
 
-class RequireRole:
+class ForeignTenant(TenantNotFound):
+    """To a caller of one tenant, every other is as unknown as one that there is not."""
+
+    denial = True
+
+
+class RequireRole(SecurityBase):
     """A dependency that answers 401 to strangers and 403 to callers without the role.
 
-    A key for one tenant has its role where the path names that tenant, and nowhere else. There, `own` is enough. Where
-    the tenant is named `in_body`, the route itself calls require_own(), once it knows which one it is asked about.
+    A caller of one tenant has its role where the path names that tenant: any other is 404, as if there were none, and
+    what is not about one tenant 403. There, `own` is enough. Where the tenant is named `in_body`, the route itself asks
+    is_foreign(), once it knows which one it is asked about.
     """
+
+    # What openapi.json says of it. The headers are read here: as dependencies of their own they would cost a request
+    # more than all the rest of its authentication.
+    model = HTTPBearerModel(description="An API key, or an access token: `Authorization: Bearer KEY`")
+    scheme_name = "HTTPBearer"
 
     def __init__(self, role: Role, *, own: Role | None = None, in_body: bool = False) -> None:
         self.role: Final = role
         self.own: Final = own
-        self._in_body = in_body
+        self.in_body: Final = in_body
 
-    async def __call__(
-        self,
-        request: Request,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-        header: Annotated[str | None, Security(_header)],
-    ) -> Actor:
-        actor = await _authenticate(request, bearer.credentials if bearer else header)
-        enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
+    async def __call__(self, request: Request) -> Actor:
+        actor = await _authenticate(request)
+        request.state.actor = actor  # whoever is refused from here on is known to the audit trail
         request.state.caller = actor.id  # for RateLimits
+        if not self.in_body:
+            _require_own(actor, request.path_params.get("tenant_id"))
+        enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
         if not enough:
-            raise Denied(f"This call needs the role {self.role}; the key's is {actor.role}.")
-        if not self._in_body:
-            require_own(actor, request.path_params.get("tenant_id"))
+            detail = f"This call needs the role {self.role}; the caller's is {actor.role}."
+            raise InsufficientScope(detail, needed=self.role)
         return actor
 
 
-def require_own(actor: Actor, asked: str | None) -> None:
-    """Raises Denied where the key is for one tenant, and the call about another, or about none."""
+def is_foreign(actor: Actor, asked: str) -> bool:
+    """Whether the caller is of one tenant, and this is another."""
+    return actor.tenant_id not in (None, asked)
+
+
+def _require_own(actor: Actor, asked: str | None) -> None:
+    """Raises ForeignTenant, and InsufficientScope where the call is about no single tenant."""
     if actor.tenant_id is None:
         return
     if asked is None:
-        raise Denied(f"The key is for tenant {actor.tenant_id} alone; this call is not about one tenant.")
-    if asked != actor.tenant_id:
-        raise Denied(f"The key is for tenant {actor.tenant_id} alone; this call is about another.")
+        detail = f"The caller is of tenant {actor.tenant_id} alone; this call is not about one tenant."
+        raise InsufficientScope(detail)
+    if is_foreign(actor, asked):
+        raise ForeignTenant
 
 
 async def public() -> None:
@@ -77,23 +92,37 @@ CurrentViewer = Annotated[Actor, Depends(RequireRole(Role.VIEWER))]
 CurrentViewerOrOwnReader = Annotated[Actor, Depends(RequireRole(Role.VIEWER, own=Role.READER))]
 CurrentOperator = Annotated[Actor, Depends(RequireRole(Role.OPERATOR))]
 CurrentAdmin = Annotated[Actor, Depends(RequireRole(Role.ADMIN))]
+CurrentAuditor = Annotated[Actor, Depends(RequireRole(Role.AUDITOR))]
+CurrentMetrics = Annotated[Actor, Depends(RequireRole(Role.METRICS))]
 # Of calls that name the tenant in their body.
 CurrentReader = Annotated[Actor, Depends(RequireRole(Role.READER, in_body=True))]
 Public = Depends(public)
 
 
-async def _authenticate(request: Request, presented: str | None) -> Actor:
-    if presented is None:
-        raise Unauthenticated("Send an API key: Authorization: Bearer KEY, or X-API-Key: KEY.")
+async def _authenticate(request: Request) -> Actor:
+    """Raises Unauthenticated."""
     services: HttpServices = request.app.state.services
+    headers = request.headers
+    scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+    bearer = bearer.strip(" ") if scheme.lower() == "bearer" else ""
+    presented = bearer or headers.get("X-API-Key")
+    if presented is None:
+        also = "" if services.access_tokens is None else " An access token goes into Authorization, too."
+        raise Unauthenticated(f"Send an API key: Authorization: Bearer KEY, or X-API-Key: KEY.{also}")
     services.readiness.require()
-    async with services.database.connection() as conn:
-        key = await services.keys.verify(conn, presented)
+    if services.access_tokens is not None and bearer and looks_like_token(bearer):
+        caller = await services.access_tokens.verify(bearer)
+        return _actor(request, f"oidc:{caller.subject}", caller)
+    key = await services.known_keys.verify(presented)
+    return _actor(request, f"key:{key.id}", key)
+
+
+def _actor(request: Request, actor_id: str, known: ApiKey | Caller) -> Actor:
     return Actor(
-        id=f"key:{key.id}",
-        name=key.name,
-        role=key.role,
-        tenant_id=key.tenant_id,
+        id=actor_id,
+        name=known.name,
+        role=known.role,
+        tenant_id=known.tenant_id,
         request_id=request_id_of(request),
         traceparent=traceparent_of(request),
         source_address=request.client.host if request.client else None,
@@ -104,10 +133,10 @@ class UndeclaredRoleError(RuntimeError):
     """A route without a role: the application does not start."""
 
 
-def declared_role(route: RouteContext) -> Role | None:
-    """The route's role; None where it is declared public. Raises UndeclaredRoleError where neither is."""
+def declaration(route: RouteContext) -> RequireRole | None:
+    """What the route declares; None where that is public. Raises UndeclaredRoleError where it is nothing, or two."""
     calls = list(_calls(route.dependant))
-    roles = [call.role for call in calls if isinstance(call, RequireRole)]
+    roles = [call for call in calls if isinstance(call, RequireRole)]
     if len(roles) == 1:
         return roles[0]
     if not roles and public in calls:
@@ -118,7 +147,7 @@ def declared_role(route: RouteContext) -> Role | None:
 def require_declared_roles(app: FastAPI) -> None:
     """Raises UndeclaredRoleError for the first route that declares none."""
     for route in api_routes(app):
-        declared_role(route)
+        declaration(route)
 
 
 def api_routes(app: FastAPI) -> Iterator[RouteContext]:

@@ -8,10 +8,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 
+from app.apikeys.cache import KeyCache
 from app.apikeys.service import Keys
 from app.db.pool import Database
 from app.db.readiness import Readiness
+from app.http.denials import DenialSink
 from app.http.pagination import PageTokens
+from app.tokens.verifier import Verifier
 
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {
@@ -20,8 +23,8 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     }
     for status, description in {
         400: "The request cannot be read",
-        401: "No valid API key",
-        403: "The key's role does not allow this",
+        401: "No valid API key or access token",
+        403: "The caller's role does not allow this",
         404: "There is no such thing",
         408: "The body did not arrive in time",
         409: "The state of things does not allow this",
@@ -50,8 +53,11 @@ class HttpServices:
 
     database: Database
     keys: Keys
+    known_keys: KeyCache
+    access_tokens: Verifier | None
     page_tokens: PageTokens
     readiness: Readiness
+    denials: DenialSink
 
 
 async def _database(request: Request) -> Database:

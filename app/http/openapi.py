@@ -94,16 +94,26 @@ _PATHS: Final = {
     "name": "ai_insights",
     "key": "ai_insights",
     "capability": "auth_rbac",
+    "key_id": "3f9c2e7a41b0d865",
+    "webhook_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
     "operation_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e11",
     "plan_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e13",
 }
+
+
+_API_KEY: Final = {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key"}
 
 
 def tidied(document: dict[str, Any]) -> dict[str, Any]:
     """Our own 422 is a problem, not FastAPI's; what may be left out of a request is not therefore null."""
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+    schemes = document["components"].get("securitySchemes", {})
+    if "HTTPBearer" in schemes:
+        document["components"]["securitySchemes"] = {"HTTPBearer": schemes["HTTPBearer"], "APIKeyHeader": _API_KEY}
     for operation in _operations(document):
+        if "security" in operation:  # either of the two
+            operation["security"] = [{"HTTPBearer": []}, {"APIKeyHeader": []}]
         for parameter in operation.get("parameters", ()):
             _tidy(parameter)
     return document

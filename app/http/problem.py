@@ -15,6 +15,7 @@ from starlette.routing import compile_path
 
 from app import errors
 from app.errors import AppError, FieldError
+from app.http import denials
 from app.http.depth import too_deep
 from app.http.head import has_head
 from app.http.ids import request_id_of
@@ -23,6 +24,7 @@ from app.log import logger
 
 _log = logger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
+_REALM: Final = 'Bearer realm="apg-bf-tenant-admin"'
 # The patterns of ids, tiers and features.
 _WORD: Final = re.compile(r"\^\[a-z]\[a-z0-9_]\{([0-9]+),([0-9]+)}\$")
 
@@ -72,6 +74,8 @@ def install(app: FastAPI) -> None:
 async def _app_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, AppError)  # noqa: S101 -- registered for this type only
     status = status_of(error)
+    if error.denial:
+        denials.note(request, error, status)
     if status == 500:
         _log.error("request_failed", code=error.code, reason=error.detail, exc_info=error)
         return internal_error(request)
@@ -99,11 +103,24 @@ def answer_to(request: Request, error: AppError) -> ProblemResponse:
 def _headers(error: AppError, status: int) -> dict[str, str]:
     if status in {429, 503}:
         return {"Retry-After": str(getattr(error, "retry_after", 2))}
-    if status == 401:
-        return {"WWW-Authenticate": 'Bearer realm="apg-bf-tenant-admin"'}
+    challenge = _challenge(error)
+    if challenge is not None:
+        return {"WWW-Authenticate": challenge}
     if status in {408, 413}:
         return {"Connection": "close"}
     return {}
+
+
+def _challenge(error: AppError) -> str | None:
+    """RFC 6750: who presents nothing is told no error; who may not, which role may."""
+    if isinstance(error, errors.InvalidCredentials):
+        return f'{_REALM}, error="invalid_token", error_description="{error.detail}"'
+    if isinstance(error, errors.Unauthenticated):
+        return _REALM
+    if isinstance(error, errors.InsufficientScope):
+        scope = "" if error.needed is None else f', scope="{error.needed}"'
+        return f'{_REALM}, error="insufficient_scope"{scope}'
+    return None
 
 
 def internal_error(request: Request) -> ProblemResponse:

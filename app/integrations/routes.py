@@ -50,11 +50,13 @@ CurrentRules = Annotated[Rules, Depends(_rules)]
     responses={200: {"headers": ETAG}, 304: NOT_MODIFIED, **problems(400, 404, 422)},
 )
 async def list_integrations(
-    tenant_id: str, db: Db, rules: CurrentRules, _: CurrentViewer, known: IfNoneMatch
+    tenant_id: str, db: Db, rules: CurrentRules, actor: CurrentViewer, known: IfNoneMatch
 ) -> Response:
     """All of them, by capability; none while the tenant has no schema."""
-    async with db.connection() as conn:
-        found = await service.every(conn, await registry.require(conn, tenant_id))
+    async with db.transaction() as conn:
+        tenant = await registry.require(conn, tenant_id)
+        found = await service.every(conn, tenant)
+        await service.note_read(conn, tenant, found, origin=origin_of(actor))
     return conditional.answer(IntegrationList(items=[IntegrationOut.of(one, rules.policy) for one in found]), known)
 
 
@@ -65,11 +67,13 @@ async def list_integrations(
     responses={200: {"headers": ETAG}, 304: NOT_MODIFIED, **problems(400, 404, 422)},
 )
 async def get_integration(
-    tenant_id: str, capability: CapabilityName, db: Db, rules: CurrentRules, _: CurrentViewer, known: IfNoneMatch
+    tenant_id: str, capability: CapabilityName, db: Db, rules: CurrentRules, actor: CurrentViewer, known: IfNoneMatch
 ) -> Response:
     """Of its credentials: which are set, since when, and by whom."""
-    async with db.connection() as conn:
-        found = await service.require(conn, await registry.require(conn, tenant_id), capability)
+    async with db.transaction() as conn:
+        tenant = await registry.require(conn, tenant_id)
+        found = await service.require(conn, tenant, capability)
+        await service.note_read(conn, tenant, [found], origin=origin_of(actor))
     return conditional.answer(IntegrationOut.of(found, rules.policy), known)
 
 

@@ -1,5 +1,6 @@
 """Rules of integrations: what may be seen is in tenant_config, what may not is encrypted beside it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from app.audit import service as audit
@@ -166,6 +167,20 @@ async def delete(conn: Connection, tenant: Tenant, capability: str, *, origin: O
         outcome="succeeded",
         before=_seen(before),
     )
+
+
+async def note_read(conn: Connection, tenant: Tenant, found: Sequence[Integration], *, origin: Origin) -> None:
+    """Records that somebody saw which credentials are set. Of integrations without any there is nothing to record."""
+    seen = {one.capability: [known.name for known in one.credentials] for one in found if one.credentials}
+    if seen:
+        await audit.record(
+            conn,
+            origin,
+            action="secrets.read",
+            target=f"tenant/{tenant.tenant_id}/integrations",
+            outcome="succeeded",
+            after={"credentials": seen},
+        )
 
 
 def _target(tenant: Tenant, capability: str) -> str:

@@ -37,6 +37,7 @@ CurrentWaiter = Annotated[Waiter, Depends(_waiter)]
 def origin_of(actor: Actor) -> Origin:
     return Origin(
         actor=actor.id,
+        role=actor.role,
         request_id=actor.request_id,
         traceparent=actor.traceparent,
         source_address=actor.source_address,

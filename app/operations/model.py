@@ -31,7 +31,10 @@ class Kind(StrEnum):
     TENANT_BACKUP = "tenant.backup"
     TENANT_PURGE = "tenant.purge"
     TENANT_RESTORE = "tenant.restore"
+    TENANT_REPAIR = "tenant.repair"
     TENANTS_CHANGE = "tenants.change"
+    FLEET_VERIFY = "fleet.verify"
+    FLEET_REPAIR = "fleet.repair"
     TENANTS_DELETE = "tenants.delete"
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from app.db.pool import Connection
-from app.errors import Conflict, NotFound
+from app.errors import Conflict
+from app.errors import TenantNotFound as TenantNotFound
 from app.registry import model, page_queries, queries
 from app.registry.model import (
     CHANGEABLE,
@@ -15,14 +16,6 @@ from app.registry.model import (
     states_allowing,
 )
 from app.registry.page_queries import OrderBy
-
-
-class TenantNotFound(NotFound):
-    code = "tenant_not_found"
-    title = "Tenant not found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such tenant.")
 
 
 class TenantStateForbids(Conflict):

@@ -4,124 +4,72 @@ A line stands for one fact: `kind⟶object⟶definition`. Lines hold no OID, and
 anything that filters pg_class by its namespace alone costs as much as all tenants together.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from app.db.pool import Connection
+from app.schema.catalogue_sql import FACTS
 
-# $1 the schema's name. What is in it is found through pg_depend's index on what depends on a schema. With
-# search_path at pg_catalog every other name is printed qualified. NOT NULL is read off the columns: only
-# PostgreSQL 18 stores it as a constraint. A default names no column, save a generated column's: told of
-# the relation, pg_get_expr() would first collect the names of all its columns, every time.
-_LINES: Final = r"""
-WITH schema(oid, nspowner, nspacl) AS MATERIALIZED (
-    SELECT n.oid, n.nspowner, n.nspacl FROM pg_namespace n WHERE n.nspname = $1
-), member(classid, objid) AS MATERIALIZED (
-    SELECT d.classid, d.objid FROM pg_depend d
-     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = (SELECT oid FROM schema)
-), relation AS MATERIALIZED (
-    SELECT c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.relpersistence, c.relrowsecurity,
-           c.relforcerowsecurity, c.reloptions
-      FROM member m JOIN pg_class c ON c.oid = m.objid WHERE m.classid = 'pg_class'::regclass
-), attribute AS MATERIALIZED (
-    SELECT c.relname, a.attrelid, a.attname, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef,
-           a.attidentity, a.attgenerated, a.attcollation, a.attisdropped, a.attacl
-      FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relkind NOT IN ('i', 'I')
-), grants(kind, object, owner, acl, type) AS (
-    SELECT 'schema', '', n.nspowner, n.nspacl, 'n' FROM schema n
-    UNION ALL
-    SELECT 'relation', c.relname, c.relowner, c.relacl, CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END
-      FROM relation c WHERE c.relkind NOT IN ('i', 'I', 'c')
-    UNION ALL
-    SELECT 'function', p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', p.proowner, p.proacl, 'f'
-      FROM member m JOIN pg_proc p ON p.oid = m.objid
-     WHERE m.classid = 'pg_proc'::regclass
-)
-SELECT kind || E'\t' || object || E'\t' || coalesce(definition, '') FROM (
-    SELECT g.kind, g.object::text, 'owner ' || pg_get_userbyid(g.owner) AS definition FROM grants g
-    UNION ALL
-    SELECT g.kind || ' grant', g.object,
-           concat_ws(' ', a.privilege_type, 'to',
-                     CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee) END,
-                     CASE WHEN a.is_grantable THEN 'with grant option' END)
-      FROM grants g
-     CROSS JOIN LATERAL aclexplode(coalesce(g.acl, acldefault(g.type::"char", g.owner))) a
-    UNION ALL
-    SELECT 'relation', c.relname, concat_ws(' ', 'kind', c.relkind, c.relpersistence,
-               CASE WHEN c.relrowsecurity THEN 'rls' END,
-               CASE WHEN c.relforcerowsecurity THEN 'forced' END, c.reloptions::text)
-      FROM relation c WHERE c.relkind NOT IN ('i', 'I')
-    UNION ALL
-    SELECT 'view', c.relname, pg_get_viewdef(c.oid) FROM relation c WHERE c.relkind IN ('v', 'm')
-    UNION ALL
-    SELECT 'column', a.relname || '.' || a.attname,
-           concat_ws(' ', row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum),
-                     format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
-                     CASE WHEN a.atthasdef THEN 'default ' || (
-                         SELECT pg_get_expr(d.adbin, CASE a.attgenerated WHEN '' THEN 0 ELSE d.adrelid END)
-                           FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
-                     nullif(a.attidentity, ''), nullif(a.attgenerated, ''),
-                     CASE WHEN a.attcollation NOT IN (0, '"default"'::regcollation)
-                          THEN 'collate ' || a.attcollation::regcollation END)
-      FROM attribute a
-     WHERE a.attnum > 0 AND NOT a.attisdropped
-    UNION ALL
-    SELECT 'column grant', a.relname || '.' || a.attname,
-           concat_ws(' ', x.privilege_type, 'to',
-                     CASE x.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(x.grantee) END,
-                     CASE WHEN x.is_grantable THEN 'with grant option' END)
-      FROM attribute a CROSS JOIN LATERAL aclexplode(a.attacl) x WHERE a.attacl IS NOT NULL
-    UNION ALL
-    SELECT 'constraint', c.relname || '.' || k.conname,
-           concat_ws(' ', pg_get_constraintdef(k.oid), CASE WHEN NOT k.convalidated THEN 'not valid' END)
-      FROM relation c JOIN pg_constraint k ON k.conrelid = c.oid WHERE k.contype NOT IN ('n', 't')
-    UNION ALL
-    SELECT 'index', c.relname || '.' || ic.relname,
-           concat_ws(' ', pg_get_indexdef(i.indexrelid),
-                     CASE WHEN NOT (i.indisvalid AND i.indisready AND i.indislive) THEN 'invalid' END)
-      FROM relation c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class ic ON ic.oid = i.indexrelid
-    UNION ALL
-    SELECT 'trigger', c.relname || '.' || g.tgname, concat_ws(' ', pg_get_triggerdef(g.oid), g.tgenabled)
-      FROM relation c JOIN pg_trigger g ON g.tgrelid = c.oid WHERE NOT g.tgisinternal
-    UNION ALL
-    SELECT 'policy', c.relname || '.' || p.polname,
-           concat_ws(' ', CASE WHEN p.polpermissive THEN 'permissive' ELSE 'restrictive' END, p.polcmd, 'to',
-                     (SELECT string_agg(r.name, ',' ORDER BY r.name)
-                        FROM (SELECT CASE m.oid WHEN 0 THEN 'public' ELSE pg_get_userbyid(m.oid) END
-                                FROM unnest(p.polroles) AS m(oid)) AS r(name)),
-                     'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid))
-      FROM relation c JOIN pg_policy p ON p.polrelid = c.oid
-    UNION ALL
-    SELECT 'function', p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', pg_get_functiondef(p.oid)
-      FROM member m JOIN pg_proc p ON p.oid = m.objid
-     WHERE m.classid = 'pg_proc'::regclass AND p.prokind <> 'a'
-    UNION ALL
-    SELECT 'type', t.typname, concat_ws(' ', t.typtype,
-               (SELECT string_agg(e.enumlabel, ',' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid))
-      FROM member m JOIN pg_type t ON t.oid = m.objid WHERE m.classid = 'pg_type'::regclass
-    UNION ALL
-    SELECT DISTINCT 'object', m.classid::regclass::text, m.objid::text
-      FROM member m WHERE m.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass)
-) AS line(kind, object, definition)
+# $2: of which kinds, or of all where it is NULL.
+_LINES: Final = (
+    "WITH"  # noqa: S608 -- constants
+    + FACTS
+    + r"""
+SELECT kind || E'\t' || object || E'\t' || coalesce(definition, '')
+  FROM fact WHERE $2::text[] IS NULL OR kind = ANY ($2)
 """
+)
+# As fingerprints() does it; the order of bytes is the one in which Python sorts text too.
+_FINGERPRINTS: Final = (
+    "WITH"  # noqa: S608 -- constants
+    + FACTS
+    + r"""
+SELECT l.kind, encode(sha256(convert_to(string_agg(l.line, E'\n' ORDER BY l.line COLLATE "C"), 'UTF8')), 'hex')
+  FROM (SELECT f.kind, f.kind || E'\t' || f.object || E'\t' || coalesce(f.definition, '') AS line FROM fact f) AS l
+ GROUP BY l.kind
+"""
+)
+_STATEMENTS: Final = (
+    "WITH"  # noqa: S608 -- constants
+    + FACTS
+    + r"""
+SELECT kind || E'\t' || object || E'\t' || coalesce(definition, '') AS line, ordinal, make, finish, unmake, aside
+  FROM fact WHERE $2::text[] IS NULL OR kind = ANY ($2)
+"""
+)
 
 # Right after its tenants were made, a catalogue's statistics are old: where the planner thinks it small it
-# reads all of it, which is every tenant's share. The indexes are there; this makes it use them.
+# reads all of it, which is every tenant's share. The indexes are there; this makes it use them. It is planned
+# once for all tenants, as planning takes longer than reading.
 _PREPARE: Final = """
 SELECT set_config('search_path', 'pg_catalog', true), set_config('enable_seqscan', 'off', true),
        set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-       set_config('jit', 'off', true)
+       set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """Objects by `kind object`. `altered` ones exist on both sides with another definition."""
+class Drift:
+    """An object that is not as expected: what is `expected` of it and not so, and what is `actual` instead."""
 
-    missing: tuple[str, ...] = ()
-    extra: tuple[str, ...] = ()
-    altered: tuple[str, ...] = ()
+    kind: str
+    name: str
+    expected: str | None = None
+    actual: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}".rstrip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """`altered` objects exist on both sides, with another definition."""
+
+    missing: tuple[Drift, ...] = ()
+    extra: tuple[Drift, ...] = ()
+    altered: tuple[Drift, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -129,23 +77,71 @@ class Difference:
 
     def summary(self, *, limit: int = 5) -> str:
         parts = []
-        for label in ("missing", "extra", "altered"):
-            names: tuple[str, ...] = getattr(self, label)
-            if names:
-                more = f" and {len(names) - limit} more" if len(names) > limit else ""
-                parts.append(f"{label}: {', '.join(names[:limit])}{more}")
+        for label, found in (("missing", self.missing), ("extra", self.extra), ("altered", self.altered)):
+            if found:
+                more = f" and {len(found) - limit} more" if len(found) > limit else ""
+                parts.append(f"{label}: {', '.join(map(str, found[:limit]))}{more}")
         return "; ".join(parts) or "nothing"
 
 
-async def read(conn: Connection, schema_name: str) -> tuple[str, ...] | None:
-    """The schema's lines, sorted; None where there is no such schema.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statements:
+    """What makes a fact true, and what ends it; None where another fact's statement does, or none can.
+
+    `finish` comes after `make`, and may be refused by the rows. `aside` drops and makes an index that is in use,
+    outside of a transaction.
+    """
+
+    ordinal: int
+    make: str | None
+    finish: str | None
+    unmake: str | None
+    aside: tuple[str, ...]
+
+
+async def read(conn: Connection, schema_name: str, kinds: Collection[str] | None = None) -> tuple[str, ...] | None:
+    """The schema's lines, sorted, of some kinds or all; None where there is no such schema.
 
     Leaves search_path and planner settings changed until the transaction ends: call it last, or in one of its own.
     """
     await conn.execute(_PREPARE)
-    rows = await conn.fetch(_LINES, schema_name)
+    rows = await conn.fetch(_LINES, schema_name, None if kinds is None else list(kinds))
     # Its owner is a line, so a schema that is there has one.
     return tuple(sorted(row[0] for row in rows)) or None
+
+
+async def fingerprints(conn: Connection, schema_name: str) -> dict[str, str]:
+    """Of the lines of each kind, made by PostgreSQL. Leaves settings behind as read() does."""
+    await conn.execute(_PREPARE)
+    return {row[0]: row[1] for row in await conn.fetch(_FINGERPRINTS, schema_name)}
+
+
+def fingerprints_of(lines: Iterable[str]) -> dict[str, str]:
+    """The same of lines that are here."""
+    by_kind: dict[str, list[str]] = {}
+    for line in lines:
+        by_kind.setdefault(line.partition("\t")[0], []).append(line)
+    return {kind: hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest() for kind, found in by_kind.items()}
+
+
+def fingerprint(by_kind: Mapping[str, str]) -> str:
+    """Of the whole."""
+    return hashlib.sha256("\n".join(f"{kind} {by_kind[kind]}" for kind in sorted(by_kind)).encode()).hexdigest()
+
+
+async def statements(conn: Connection, schema_name: str, kinds: Collection[str] | None = None) -> dict[str, Statements]:
+    """By line, as PostgreSQL writes them. Leaves settings behind as read() does."""
+    await conn.execute(_PREPARE)
+    return {
+        row["line"]: Statements(
+            ordinal=row["ordinal"],
+            make=row["make"],
+            finish=row["finish"],
+            unmake=row["unmake"],
+            aside=tuple(row["aside"] or ()),
+        )
+        for row in await conn.fetch(_STATEMENTS, schema_name, None if kinds is None else list(kinds))
+    }
 
 
 def compare(*, expected: Sequence[str], actual: Sequence[str]) -> Difference:
@@ -153,19 +149,33 @@ def compare(*, expected: Sequence[str], actual: Sequence[str]) -> Difference:
     wanted, found = set(expected), set(actual)
     if wanted == found:
         return Difference()
+    known, there = _objects(wanted), _objects(found)
     lost, gained = _objects(wanted - found), _objects(found - wanted)
+    drifts = {key: _drift(key, lost.get(key), gained.get(key)) for key in sorted(lost.keys() | gained.keys())}
     return Difference(
-        missing=tuple(sorted(lost - gained)),
-        extra=tuple(sorted(gained - lost)),
-        altered=tuple(sorted(lost & gained)),
+        missing=tuple(drift for key, drift in drifts.items() if key not in there),
+        extra=tuple(drift for key, drift in drifts.items() if key not in known),
+        altered=tuple(drift for key, drift in drifts.items() if key in known and key in there),
     )
 
 
-def _objects(lines: set[str]) -> set[str]:
-    return {_name(line) for line in lines}
-
-
-def _name(line: str) -> str:
-    """A grant is told by what it grants; everything else by its kind and name."""
+def key_of(line: str) -> tuple[str, str]:
+    """Kind and name of the object. A grant is told by what it grants too."""
     kind, name, definition = line.split("\t", 2)
-    return f"{kind} {name} {definition}" if kind.endswith("grant") else f"{kind} {name}".strip()
+    return (kind, f"{name} {definition}") if kind.endswith("grant") else (kind, name)
+
+
+def _objects(lines: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for line in sorted(lines):
+        found.setdefault(key_of(line), []).append(line.split("\t", 2)[2])
+    return found
+
+
+def _drift(key: tuple[str, str], expected: list[str] | None, actual: list[str] | None) -> Drift:
+    return Drift(
+        kind=key[0],
+        name=key[1],
+        expected=None if expected is None else "; ".join(expected),
+        actual=None if actual is None else "; ".join(actual),
+    )

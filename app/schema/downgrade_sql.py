@@ -112,9 +112,10 @@ SELECT d.tenant_id, d.schema_name, 'outside',
  ORDER BY 1, 2, 4
 """
 
-# Which of the two roles may go: `reason` is NULL for that, else what speaks against it. To be asked in the
-# transaction that dropped the rest, where what used to depend on them has gone. A reason is given for
-# whatever DROP ROLE would refuse, and for what it would take away without a word: memberships.
+# Which of our roles may go, the one that tenants' roles are members of too: `reason` is NULL for that, else what
+# speaks against it. To be asked in the transaction that dropped the rest, where what used to depend on them has
+# gone. A reason is given for whatever DROP ROLE would refuse, and for what it would take away without a word:
+# memberships.
 ROLES: Final = """
 SELECT r.rolname::text AS role_name, nullif(concat_ws('; ',
        CASE WHEN coalesce(shobj_description(r.oid, 'pg_authid'), '') NOT LIKE 'APG Budgeting & Forecasting%'
@@ -143,5 +144,6 @@ SELECT r.rolname::text AS role_name, nullif(concat_ws('; ',
        ), '') AS reason
   FROM pg_roles r
  WHERE r.rolname IN ({{app_role|literal}}, {{audit_role|literal}})
+    OR r.rolname = (SELECT 'bf_tenants_' || d.oid FROM pg_database d WHERE d.datname = current_database())
  ORDER BY r.rolname
 """

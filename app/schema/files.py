@@ -29,4 +29,5 @@ def target(settings: Settings) -> Target:
         create_roles=settings.create_roles,
         insert_default_data=settings.insert_default_data,
         enable_rls=settings.enable_rls,
+        tenant_roles=settings.tenant_roles,
     )

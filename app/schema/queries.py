@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from app.db.pool import Connection
+from app.schema.catalogue import Statements
 
 _INSTALLED = "SELECT to_regclass('bf_control.migration') IS NOT NULL"
 _LEDGER = "SELECT layer, version, name, checksum, applied_at FROM bf_control.migration ORDER BY layer, version"
@@ -37,8 +38,40 @@ SELECT bf_control.render_statement(s.statement, $2, $3, bf_control.setting_of('a
   FROM unnest($1::text[]) WITH ORDINALITY AS s(statement, ordinal) ORDER BY s.ordinal
 """
 _RLS_ENABLED = "SELECT bf_control.setting_of('enable_rls')::boolean"
-_APP_ROLE = "SELECT bf_control.setting_of('app_role')"
+_ENSURE_TENANT_ROLE = "SELECT bf_control.ensure_tenant_role($1)"
+_ADMITTED = """
+SELECT bf_control.setting_of('app_role') AS role_name
+UNION ALL
+SELECT bf_control.tenant_role($1) WHERE bf_control.has_tenant_roles()
+"""
+# Before the shared layer knows of them there is no such row, and no role.
+_TENANT_ROLES = """
+SELECT coalesce((SELECT s.value::boolean FROM bf_control.setting s WHERE s.name = 'tenant_roles'), false)
+"""
+_USE_TENANT_ROLES = "SELECT bf_control.use_tenant_roles($1)"
+# A role may be there before it is given anything: a tenant migration makes it. Names as bf_control.tenant_role()
+# makes them.
+_OTHER_ROLES = """
+SELECT t.tenant_id
+  FROM bf_control.tenant t
+  JOIN pg_database d ON d.datname = current_database()
+  LEFT JOIN pg_roles r ON r.rolname = 'bf_tenant_' || t.tenant_id || '_' || d.oid
+  LEFT JOIN pg_namespace n ON n.nspname = t.schema_name
+  LEFT JOIN pg_class c ON c.relname = 'budgets' AND c.relnamespace = n.oid
+ WHERE t.schema_version IS NOT NULL AND t.tenant_id > $2
+   AND CASE WHEN $1::boolean THEN NOT coalesce(has_table_privilege(r.oid, c.oid, 'SELECT'), false)
+            ELSE r.oid IS NOT NULL END
+ ORDER BY t.tenant_id LIMIT $3
+"""
+_KEEP_TENANT_ROLE = "SELECT bf_control.keep_tenant_role($1)"
 _CLOSED = "SELECT state IN ('suspended', 'deleted', 'purging') FROM bf_control.tenant WHERE tenant_id = $1"
+# The blueprint's names in a statement that PostgreSQL has written become a tenant's: $2 and $4 are no part of anything
+# else in it, $5 holds nothing that is quoted.
+_FOR_TENANT = """
+SELECT ARRAY(SELECT replace(replace(s.statement, $2, quote_ident($3)), $4, $5)
+               FROM unnest($1::text[]) WITH ORDINALITY AS s(statement, ordinal) ORDER BY s.ordinal)
+"""
+_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _CREATE_SCHEMA = "SELECT format('CREATE SCHEMA %I', $1::text)"
 _SET_PATH = "SELECT format('SET LOCAL search_path = %I, pg_temp', $1::text)"
 _CALL_UPGRADE_TENANT = """
@@ -155,6 +188,7 @@ async def build_blueprint(
     conn: Connection, *, tenant_id: str, schema_name: str, statements: Sequence[tuple[str, str]]
 ) -> None:
     """Creates the schema and runs the statements in it, one by one."""
+    await conn.execute(_ENSURE_TENANT_ROLE, tenant_id)
     rls = await conn.fetchval(_RLS_ENABLED)
     wanted = [statement for section, statement in statements if rls or section != "rls"]
     await conn.execute(await conn.fetchval(_CREATE_SCHEMA, schema_name))
@@ -164,9 +198,43 @@ async def build_blueprint(
         await conn.execute(row[0])
 
 
-async def app_role(conn: Connection) -> str:
-    """The application role that this database was made with."""
-    return str(await conn.fetchval(_APP_ROLE))
+async def for_tenant(conn: Connection, written: Statements, *, names: tuple[str, str, str, str]) -> Statements:
+    """With the blueprint's schema and id in `names`, each followed by the tenant's, replaced."""
+    texts = [written.make, written.finish, written.unmake, *written.aside]
+    make, finish, unmake, *aside = await conn.fetchval(_FOR_TENANT, texts, *names)
+    return Statements(ordinal=written.ordinal, make=make, finish=finish, unmake=unmake, aside=tuple(aside))
+
+
+async def as_of_one_moment(conn: Connection) -> None:
+    """What the transaction reads from here on; it must not have read anything. It writes nothing."""
+    await conn.execute(_ONE_MOMENT)
+
+
+async def admitted(conn: Connection, tenant_id: str) -> list[str]:
+    """The roles that lose their way into the tenant's schema while the tenant is closed: the application's, and the
+    tenant's own where there is one.
+    """
+    return [row["role_name"] for row in await conn.fetch(_ADMITTED, tenant_id)]
+
+
+async def tenant_roles(conn: Connection) -> bool:
+    """Whether each tenant has a role of its own in this database."""
+    return bool(await conn.fetchval(_TENANT_ROLES))
+
+
+async def use_tenant_roles(conn: Connection, *, wanted: bool) -> None:
+    """From now on; tenants that are there are brought along one by one."""
+    await conn.execute(_USE_TENANT_ROLES, wanted)
+
+
+async def other_roles(conn: Connection, *, wanted: bool, after: str, limit: int) -> list[str]:
+    """Ids of tenants without a role that are to have one, or the other way round, in order, beyond `after`."""
+    return [row["tenant_id"] for row in await conn.fetch(_OTHER_ROLES, wanted, after, limit)]
+
+
+async def keep_tenant_role(conn: Connection, tenant_id: str) -> None:
+    """Gives the tenant its role, or takes it, as the database's setting says."""
+    await conn.execute(_KEEP_TENANT_ROLE, tenant_id)
 
 
 async def closed(conn: Connection, tenant_id: str) -> bool:

@@ -48,11 +48,16 @@ class Target:
     create_roles: bool = True
     insert_default_data: bool = True
     enable_rls: bool = True
+    tenant_roles: bool = False
 
     def __post_init__(self) -> None:
         """Raises MigrationFileError for names that cannot be meant."""
         if self.app_role == self.audit_role:
             raise MigrationFileError("BF_APP_ROLE and BF_AUDIT_ROLE name one role: as the latter it reads every tenant")
+        if self.tenant_roles and not self.create_roles:
+            raise MigrationFileError(
+                "BF_TENANT_ROLES makes a role for each tenant, which BF_CREATE_ROLES=false forbids"
+            )
         if "$function$" in self.shared_schema:
             raise MigrationFileError("BF_SCHEMA_NAME stands in function bodies and cannot hold $function$")
 
@@ -215,6 +220,7 @@ def _fill(statement: str, target: Target, more: Mapping[str, str] | None = None)
         "app_role": quote_ident(target.app_role),
         "audit_role": quote_ident(target.audit_role),
         "create_roles": str(target.create_roles).lower(),
+        "tenant_roles": str(target.tenant_roles).lower(),
         "app_role|literal": quote_literal(target.app_role),
         "audit_role|literal": quote_literal(target.audit_role),
         "shared_ident|literal": quote_literal(quote_ident(target.shared_schema)),

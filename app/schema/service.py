@@ -21,6 +21,11 @@ class SchemaNotInstalled(Conflict):
     title = "The shared schema is not installed"
 
 
+class TenantRolesDiffer(Conflict):
+    code = "tenant_roles_differ"
+    title = "The database was made with other settings"
+
+
 class SchemaBusy(Conflict):
     code = "schema_operation_running"
     title = "Another operation on the schema is running"
@@ -115,6 +120,8 @@ async def install(
             applied.append(migration)
     if any(migration.layer == "shared" for migration in applied):
         await _judge_shared(conn, migrations, target)
+    if "shared" in layers and await queries.tenant_roles(conn) != target.tenant_roles:
+        await queries.use_tenant_roles(conn, wanted=target.tenant_roles)
     return applied
 
 
@@ -205,9 +212,21 @@ async def require_installed(conn: Connection) -> int:
 
 
 async def require_settings(conn: Connection, target: Target) -> None:
-    """Raises DatabaseError, naming the difference, where the database was made with other BF_* settings."""
-    if await queries.installed(conn):
-        await queries.check_release(conn, target.settings())
+    """Raises DatabaseError, naming the difference, where the database was made with other BF_* settings.
+
+    Raises TenantRolesDiffer for the one among them that an upgrade changes.
+    """
+    if not await queries.installed(conn):
+        return
+    await queries.check_release(conn, target.settings())
+    if await queries.latest_tenant_version(conn) is None:
+        return
+    if (there := await queries.tenant_roles(conn)) != target.tenant_roles:
+        ours, stored = str(target.tenant_roles).lower(), str(there).lower()
+        raise TenantRolesDiffer(
+            f"BF_TENANT_ROLES is {ours} here, and {stored} in the database: set it to that, or change the database "
+            "by bf-admin upgrade."
+        )
 
 
 async def explain(conn: Connection, error: DatabaseError, *, create_roles: bool = False) -> str:

@@ -65,6 +65,7 @@ async def run(
         progress(Progress(step=migration.path))
     if "tenant" not in layers:
         return outcome
+    await _keep_roles(database, target, outcome)
     expected = ExpectedTenants(database, migrations)
     tenant_ids = [tenant_id async for tenant_id in _outdated(database)]
     for done, tenant_id in enumerate(tenant_ids, start=1):
@@ -95,6 +96,25 @@ async def _outdated(database: Database) -> AsyncIterator[str]:
         after = page[-1]
 
 
+async def _keep_roles(database: Database, target: Target, outcome: Outcome) -> None:
+    """Each tenant gets its role, or loses it, where BF_TENANT_ROLES has changed; before it is compared."""
+    after = ""
+    while True:
+        async with database.connection() as conn:
+            page = await queries.other_roles(conn, wanted=target.tenant_roles, after=after, limit=_PAGE)
+        for tenant_id in page:
+            await _one_tenant(outcome, tenant_id, lambda tenant_id=tenant_id: _keep_role(database, tenant_id))  # type: ignore[misc]
+        if len(page) < _PAGE:
+            return
+        after = page[-1]
+
+
+async def _keep_role(database: Database, tenant_id: str) -> None:
+    async with database.transaction() as conn:
+        await conn.execute("SET LOCAL lock_timeout = '5s'")
+        await queries.keep_tenant_role(conn, tenant_id)
+
+
 async def _bring_along(database: Database, expected: ExpectedTenants, tenant_id: str, outcome: Outcome) -> None:
     async def once() -> None:
         async with database.connection() as conn:
@@ -103,6 +123,12 @@ async def _bring_along(database: Database, expected: ExpectedTenants, tenant_id:
         async with database.transaction() as conn:
             await service.upgrade_tenant(conn, expected, tenant_id)
 
+    if await _one_tenant(outcome, tenant_id, once):
+        outcome.upgraded.append(tenant_id)
+
+
+async def _one_tenant(outcome: Outcome, tenant_id: str, once: Callable[[], Awaitable[None]]) -> bool:
+    """Whether it went well: what is wrong with one tenant is reported, and stops no other."""
     try:
         await retrying(once)
     except Unavailable:
@@ -112,5 +138,5 @@ async def _bring_along(database: Database, expected: ExpectedTenants, tenant_id:
             raise
         _log.warning("tenant_upgrade_failed", tenant_id=tenant_id, reason=error.detail)
         outcome.failed[tenant_id] = error.detail
-    else:
-        outcome.upgraded.append(tenant_id)
+        return False
+    return True

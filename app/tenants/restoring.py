@@ -23,6 +23,7 @@ from app.operations.service import Steps
 from app.registry import queries as registry
 from app.registry.model import Tenant, TenantId
 from app.registry.service import TenantNotFound
+from app.schema import queries as schema_queries
 from app.schema import service as schema
 from app.schema.expected import ExpectedTenants
 from app.tenants import lifecycle
@@ -95,6 +96,8 @@ async def restore(
     with steps.step("restore"):
         await making.replay(conn, found, local, subject)
         await backup_queries.restore_records(conn, backup, operation.id)
+        # As the setting is now: it may have been another when the backup was made.
+        await schema_queries.keep_tenant_role(conn, subject.tenant_id)
     with steps.step("upgrade"):
         # Compares the catalogue too; what somebody had added to it was theirs, and is back.
         version = await schema.upgrade_tenant(conn, expected, subject.tenant_id)

@@ -46,19 +46,46 @@ DROP FUNCTION IF EXISTS
     bf_control.tables_of_tenants(), bf_control.tenant_records(text), bf_control.forget_tenant(text),
     bf_control.insert_records(regclass, jsonb), bf_control.restore_tenant_records(text, jsonb, integer, uuid);
 
+DROP TABLE IF EXISTS bf_control.webhook_delivery, bf_control.webhook_secret;
+
+DROP FUNCTION IF EXISTS bf_control.queue_event(bf_control.event);
+
+DROP TABLE IF EXISTS bf_control.webhook, bf_control.event;
+
+DROP TABLE IF EXISTS bf_control.isolation_check;
+
+DROP FUNCTION IF EXISTS
+    bf_control.use_tenant_roles(boolean), bf_control.keep_tenant_role(text), bf_control.ensure_tenant_role(text),
+    bf_control.make_role(text, text), bf_control.drop_role(text), bf_control.has_tenant_roles(),
+    bf_control.tenants_role(), bf_control.tenant_role(text);
+
+DROP TABLE IF EXISTS bf_control.audit_seal, bf_control.audit_segment, bf_control.audit_chain;
+
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
     bf_control.currency, bf_control.tenant_document, bf_control.tenant_config_history, bf_control.operation,
     bf_control.idempotency_key, bf_control.audit, bf_control.api_key, bf_control.operation_event,
     bf_control.confirmation, bf_control.usage_limit_tier, bf_control.usage_limit, bf_control.tenant_limit,
     bf_control.usage_counter, bf_control.usage_delta, bf_control.usage_event, bf_control.tier,
     bf_control.listed_feature, bf_control.feature, bf_control.tenant_feature,
-    bf_control.tenant_tombstone, bf_control.backup, bf_control.change_target, bf_control.plan;
+    bf_control.tenant_tombstone, bf_control.backup, bf_control.change_target, bf_control.verification,
+    bf_control.plan;
 
 -- Those of triggers and indexes of the tables above.
 DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.usage_settle(),
     bf_control.is_tenant_id(text);
 
-DROP FUNCTION IF EXISTS bf_control.tenant_next_generation();
+DROP FUNCTION IF EXISTS bf_control.tenant_next_generation(), bf_control.tenant_role_follow();
+
+DROP FUNCTION IF EXISTS bf_control.api_key_notify();
+
+DROP FUNCTION IF EXISTS
+    bf_control.record_event(text, text, text, jsonb), bf_control.keep_integration_webhooks(text, jsonb),
+    bf_control.tenant_event(), bf_control.tenant_config_event(), bf_control.usage_event_event(),
+    bf_control.operation_ended_event();
+
+DROP FUNCTION IF EXISTS
+    bf_control.audit_refuse(), bf_control.audit_refuse_delete(), bf_control.audit_drop(interval, integer),
+    bf_control.audit_config_by_hand();
 
 DROP FUNCTION IF EXISTS
     bf_control.list_features(), bf_control.trigrams(text), bf_control.tenant_config_history_number();

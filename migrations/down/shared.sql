@@ -9,6 +9,9 @@ DROP FUNCTION IF EXISTS
 DROP TABLE IF EXISTS {{shared}}.tenant_config, {{shared}}.budget_templates, {{shared}}.account_categories,
     {{shared}}.currency_rates, {{shared}}.industry_benchmarks;
 
+-- Policies ask it.
+DROP FUNCTION IF EXISTS {{shared}}.is_own_tenant(text);
+
 DROP SCHEMA IF EXISTS {{shared}};
 
 TRUNCATE bf_control.setting, bf_control.tenant_statement, bf_control.tenant_document;

@@ -241,7 +241,7 @@ class _Release:
 def _settings() -> dict[str, str | bool]:
     """As bf-admin reads them: what is not set, or empty, is the default."""
     names = {"shared_schema": "BF_SCHEMA_NAME", "app_role": "BF_APP_ROLE", "audit_role": "BF_AUDIT_ROLE"}
-    flags = ("create_roles", "insert_default_data", "enable_rls")
+    flags = ("create_roles", "insert_default_data", "enable_rls", "tenant_roles")
     settings: dict[str, str | bool] = {}
     for field, variable in names.items():
         if value := os.environ.get(variable):

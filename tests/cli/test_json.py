@@ -36,6 +36,8 @@ _GOOD = {
     "tenant show": (["acme"], {"tenant_id", "state"}),
     "tenant suspend": (["acme", "--reason", "unpaid"], {"tenant_id", "state_reason"}),
     "tenant resume": (["acme"], {"tenant_id", "state"}),
+    "tenant verify": (["acme"], {"ok", "missing", "extra", "altered"}),
+    "tenant repair": (["acme"], {"tenant_id", "made", "removed", "altered", "kept"}),
     "tenant backup": (["acme"], {"id", "url", "sha256"}),
     "tenant backups": (["acme"], {"items"}),
     "integrations set": (["acme", "auth_rbac", "--endpoint", "{endpoint}"], {"capability", "credentials"}),
@@ -43,7 +45,20 @@ _GOOD = {
     "integrations list": (["acme"], {"items"}),
     "integrations check": (["acme", "auth_rbac"], {"ok", "error"}),
     "integrations delete": (["acme", "auth_rbac", "--yes"], {"capability", "deleted"}),
+    "audit list": ([], {"items"}),
+    "audit export": (["--tenant-id", "acme"], {"items"}),
+    "audit verify": ([], {"ok", "rows", "head", "first_bad"}),
+    "audit anchor": ([], {"anchor"}),
     "secrets rotate": ([], {"rotated", "current", "unreadable"}),
+    "webhook create": (["--url", "{endpoint}"], {"id", "secret"}),
+    "webhook list": ([], {"items"}),
+    "webhook show": (["{key_id}"], {"id", "url"}),
+    "webhook rotate": (["{key_id}", "--overlap", "60"], {"id", "secret"}),
+    "webhook enable": (["{key_id}"], {"id", "enabled"}),
+    "webhook deliveries": (["{key_id}"], {"items"}),
+    "webhook replay": (["{key_id}", "--since", "2026-01-31T09:00:00Z"], {"replayed", "next_since"}),
+    "webhook test": (["{webhook_id}"], {"id", "status"}),
+    "webhook delete": (["{webhook_id}", "--yes"], {"id", "deleted"}),
     "tenant delete": (["acme", "--yes"], {"tenant_id", "purge_time"}),
     "tenant purge": (["acme", "--yes"], {"tenant_id", "backup_id"}),
     "tenant restore": (["acme"], {"tenant_id", "state"}),
@@ -63,8 +78,10 @@ _GOOD = {
     "catalog put-feature": (["exports", "--tier", "premium", "--requires", "ai_insights"], {"name", "requires"}),
     "catalog put-tier": (["gold", "--rank", "45"], {"name", "rank"}),
     "doctor": ([], {"status", "checks"}),
+    "isolation check": ([], {"status", "faults"}),
     "api-key create": (["--name", "n", "--role", "viewer"], {"id", "key"}),
     "api-key list": ([], {"items"}),
+    "api-key rotate": (["{key_id}", "--overlap", "1h"], {"id", "key", "replaces"}),
     "api-key revoke": (["{key_id}"], {"id", "revoked"}),
     "sql upgrade": ([], {"sql"}),
     "openapi": ([], {"openapi", "paths"}),
@@ -106,7 +123,7 @@ def _words(name: str) -> list[str]:
     return [
         *name.split(),
         *(
-            argument.format(key_id="0" * 16, plan_id=_PLAN, endpoint="https://auth.acme.example")
+            argument.format(key_id="0" * 16, webhook_id="0" * 32, plan_id=_PLAN, endpoint="https://auth.acme.example")
             for argument in arguments
         ),
         "--json",
@@ -123,22 +140,24 @@ def test_every_command_is_in_this_file() -> None:
 
 async def test_what_goes_well_is_one_document(empty_dsn: str, tmp_path: Path) -> None:
     """In the order of a database's life."""
-    key_id, port = "", free_port()
+    key_id, webhook_id, port = "", "", free_port()
     env = environment(
         empty_dsn,
         BF_BACKUP_URL=str(tmp_path / "backups"),
         BF_INTEGRATION_ALLOW=f"127.0.0.1:{port}",
         BF_SECRET_KEYS=keyring.new_key(),
+        BF_AUDIT_ANCHOR_URL=str(tmp_path / "anchors"),
     )
     async with await asyncio.start_server(_no_content, "127.0.0.1", port):
         for name, (arguments, keys) in _GOOD.items():
             if name == "plan show":
                 await _plan_of_somebody_else(empty_dsn)
-            known = {"key_id": key_id, "plan_id": _PLAN, "endpoint": f"http://127.0.0.1:{port}"}
-            filled = [one.format(**known) for one in arguments]
+            known = {"key_id": key_id, "webhook_id": webhook_id, "plan_id": _PLAN}
+            filled = [one.format(**known, endpoint=f"http://127.0.0.1:{port}") for one in arguments]
             document = _document(await command(*name.split(), *filled, "--json", env=env), 0)
             assert keys <= document.keys(), name
             key_id = str(document.get("id", key_id))
+            webhook_id = key_id if name == "webhook create" else webhook_id
     assert key_id
 
 
@@ -205,7 +224,7 @@ async def test_each_refusal_has_the_code_that_rest_has(empty_dsn: str, dsn: str,
     again = ["create-tenant", "--tenant-id", "acme", "--tenant-name", "A", "--json"]
     _document(await command(*again, env=environment(dsn)), 0)
     _problem(await command(*again, env=environment(dsn)), 1, "tenant_exists")
-    _problem(await command("api-key", "revoke", "0" * 16, "--json", env=environment(dsn)), 1, "not_found")
+    _problem(await command("api-key", "revoke", "0" * 16, "--json", env=environment(dsn)), 1, "api_key_not_found")
     other = environment(dsn, BF_APP_ROLE="other")
     _problem(await command("upgrade", "--json", env=other), 1, "database_error")
     wrong = ["create-tenant", "--tenant-id", "No", "--tenant-name", "", "--json"]

@@ -22,6 +22,7 @@ _SAID = (
     ["1 queued 0", "2 running 1", "3 succeeded 1", "operation_finished"],
     ["pass"],
     ["500 default ()"],
+    ["True"],
 )
 
 

@@ -279,6 +279,6 @@ async def test_a_reader_of_its_own_tenant_may_read_it_and_no_more(idle_api: Api,
     anyone = {"Authorization": f"Bearer {await idle_api.key(Role.READER)}"}
     assert (await idle_api.client.get(PATH, headers=own)).status_code == 200
     problem(await idle_api.client.get(PATH, headers=anyone), 403, "forbidden")
-    problem(await idle_api.client.get("/v1/tenants/foreign/config", headers=own), 403, "forbidden")
+    problem(await idle_api.client.get("/v1/tenants/foreign/config", headers=own), 404, "tenant_not_found")
     problem(await idle_api.client.get(f"{PATH}/history", headers=own), 403, "forbidden")
     problem(await idle_api.client.patch(PATH, json={}, headers=own), 403, "forbidden")

@@ -129,7 +129,10 @@ async def test_a_key_for_one_tenant_evaluates_that_one(idle_api: Api, conn: asyn
         assert (await idle_api.client.post(path, json=own, headers=headers)).status_code == 200
         for other in ("acme_corp", "nobody", "GLOBAL_INC", "global_inc "):
             foreign = {"context": {"targetingKey": other}}
-            problem(await idle_api.client.post(path, json=foreign, headers=headers), 403, "forbidden")
+            refused = await idle_api.client.post(path, json=foreign, headers=headers)
+            assert (refused.status_code, refused.json()["errorCode"]) == (400, "INVALID_CONTEXT"), (
+                "as of an unknown one"
+            )
         missing = await idle_api.client.post(path, json={}, headers=headers)
         assert missing.json()["errorCode"] == "TARGETING_KEY_MISSING"
     problem(await idle_api.client.post(_ALL, json=_OURS), 403, "forbidden")  # not an admin's either

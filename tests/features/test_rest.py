@@ -282,4 +282,4 @@ async def test_a_key_of_the_tenant_changes_its_features_and_nobody_elses(
     own = {"Authorization": f"Bearer {await idle_api.key(Role.OPERATOR, tenant_id='acme_corp')}"}
     assert (await _put(idle_api, "ai_insights", headers=own)).status_code == 200
     foreign = "/v1/tenants/global_inc/features/ai_insights"
-    problem(await idle_api.client.put(foreign, json={"enabled": True}, headers=own), 403, "forbidden")
+    problem(await idle_api.client.put(foreign, json={"enabled": True}, headers=own), 404, "tenant_not_found")

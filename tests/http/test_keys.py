@@ -23,6 +23,9 @@ _POSTS: dict[str, Any] = {
     "/v1/operations/{operation_id}/cancel": None,
     "/v1/operations/{operation_id}/retry": None,
     "/v1/tenants/batch": {"tenants": [_TENANT]},
+    "/v1/schema/verify": None,
+    "/v1/schema/repair": {},
+    "/v1/tenants/acme_corp/repair": {},
     "/v1/tenants/acme_corp/suspend": {},
     "/v1/tenants/acme_corp/resume": {},
     "/v1/tenants/acme_corp/restore": {},
@@ -30,9 +33,16 @@ _POSTS: dict[str, Any] = {
     "/v1/tenants/acme_corp/backups": {},
     "/v1/tenants/acme_corp/config/rollback": {"version": 1},
     "/v1/tenants/acme_corp/integrations/auth_rbac/check": None,
+    "/v1/api-keys": {"name": "n", "role": "viewer"},
+    "/v1/api-keys/0000000000000000/rotate": {},
+    "/v1/webhooks": {"url": "https://hooks.example.com"},
+    "/v1/webhooks/{webhook_id}/rotate": None,
+    "/v1/webhooks/{webhook_id}/enable": None,
+    "/v1/webhooks/{webhook_id}/test": None,
+    "/v1/webhooks/{webhook_id}/replay": {"since": "2026-01-31T09:00:00Z"},
 }
 # They change nothing.
-_WITHOUT = {"/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/{key}"}
+_WITHOUT = {"/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/{key}", "/v1/tenants/acme_corp/verify"}
 
 
 @pytest.fixture
@@ -51,11 +61,12 @@ async def test_a_key_that_is_none_is_400_at_every_route_and_does_nothing(
     idle_api: Api, superuser: asyncpg.Connection, operation: str, subtests: pytest.Subtests
 ) -> None:
     posts = {r.path for r in auth.api_routes(idle_api.app) if "POST" in (r.methods or ())}
-    named = {path.replace("{tenant_id}", "acme_corp").replace("{capability}", "auth_rbac") for path in posts}
+    of = {"{tenant_id}": "acme_corp", "{capability}": "auth_rbac", "{key_id}": "0" * 16}
+    named = {"/".join(of.get(part, part) for part in path.split("/")) for path in posts}
     assert named == _POSTS.keys() | _WITHOUT
     before = await counts(superuser)
     for route, body in _POSTS.items():
-        path = route.format(operation_id=operation.rpartition("/")[2], plan_id=uuid4())
+        path = route.format(operation_id=operation.rpartition("/")[2], webhook_id=uuid4(), plan_id=uuid4())
         for key in (b"x" * 256, b'"' + b"x" * 256 + b'"', b"x" * 7000, b"", b'""', "clé".encode(), b"a\tb", b"a\x7fb"):
             with subtests.test(f"{route} {key[:9]!r}"):
                 problem(await _post(idle_api, path, body, key), 400, "invalid_idempotency_key")

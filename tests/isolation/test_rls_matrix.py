@@ -1,185 +1,108 @@
 """Row-level security of a tenant's tables: 6 tables × roles × verbs × contexts, as login users with those roles."""
 
-import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Final
 
 import asyncpg
 import pytest
 
+from tests.isolation.expected import EXPECTED, TABLES
+from tests.isolation.trying import Trial, logins
 from tests.support.cluster import Cluster
-from tests.support.data import make_tenant
 
-_TABLES: Final = ("budgets", "forecasts", "budget_lines", "forecast_data_points", "variance_analysis", "scenarios")
-_CHILD: Final = {"budgets": "budget_lines", "forecasts": "forecast_data_points"}
-_CONTEXTS: Final = {"unset": None, "empty": "", "own": "acme", "other": "globex"}
-_ROLES: Final = ("app_role", "audit_role")
-# The outcome of each verb on acme's table, which holds one row: rows seen or changed, or why it is refused.
-_DENIED, _POLICY = "42501 permission", "42501 policy"
-_APP_OWN: Final = {"select": 1, "insert": 1, "update": 1, "delete": 1, "truncate": _DENIED}
-# A row of its own tenant is refused by the policy before the CHECK is asked.
-_APP_NONE: Final = {"select": 0, "insert": _POLICY, "update": 0, "delete": 0, "truncate": _DENIED}
-_AUDIT: Final = {"select": 1, "insert": _DENIED, "update": _DENIED, "delete": _DENIED, "truncate": _DENIED}
-_EXPECTED: Final = {
-    ("app_role", "unset"): _APP_NONE,
-    ("app_role", "empty"): _APP_NONE,
-    ("app_role", "own"): _APP_OWN,
-    ("app_role", "other"): _APP_NONE,
-    ("audit_role", "unset"): _AUDIT,
-    ("audit_role", "empty"): _AUDIT,
-    ("audit_role", "own"): _AUDIT,
-    ("audit_role", "other"): _AUDIT,
-}
-
-# Columns that a row cannot do without, with a value for each type: the row is of whatever tenant $1 names.
-_REQUIRED: Final = """
-SELECT a.attname, format_type(a.atttypid, NULL) AS type
-  FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
- WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull
-   AND d.oid IS NULL AND a.attname NOT IN ('id', 'tenant_id')
- ORDER BY a.attnum
+_POLICIES = """
+SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, count(p.oid) AS policies
+  FROM pg_class c LEFT JOIN pg_policy p ON p.polrelid = c.oid
+ WHERE c.relnamespace = 'bf_acme'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+ GROUP BY c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity
 """
-_VALUES: Final = {
-    "character varying": "'x'", "text": "'x'", "integer": "1", "numeric": "1", "date": "'2025-01-01'",
-    "jsonb": "'{}'", "boolean": "true", "timestamp with time zone": "now()",
-}  # fmt: skip
+
+# Of every mutation here.
+_UNDO = """
+DROP POLICY IF EXISTS more ON bf_acme.budgets;
+SELECT bf_shared.create_tenant_rls_policies('acme'), bf_control.keep_tenant_role('acme');
+REVOKE TRUNCATE ON ALL TABLES IN SCHEMA bf_acme FROM app_role;
+REVOKE USAGE ON SCHEMA bf_acme FROM PUBLIC;
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Users:
-    """Login users, each a member of one of the roles, with their DSNs."""
-
-    dsns: dict[str, str]
-
-
-@pytest.fixture
-async def users(cluster: Cluster, dsn: str, superuser: asyncpg.Connection) -> AsyncIterator[Users]:
-    database, dsns = dsn.rpartition("/")[2], {}
-    for role in _ROLES:
-        name, password = f"login_{role}_{secrets.token_hex(4)}", secrets.token_hex(8)
-        await superuser.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE {role}")
-        dsns[role] = cluster.dsn(database, name, password)
-    yield Users(dsns)
-    for role in _ROLES:
-        await superuser.execute(f"DROP ROLE {dsns[role].partition('://')[2].partition(':')[0]}")
+@pytest.fixture(scope="module")
+async def trial(two_with_roles: str, cluster: Cluster) -> AsyncIterator[Trial]:
+    """Tenants have roles here: those of the application and of the auditor are what they are without."""
+    owner = await asyncpg.connect(two_with_roles, statement_cache_size=0)
+    superuser = await asyncpg.connect(cluster.superuser_dsn(two_with_roles.rpartition("/")[2]), statement_cache_size=0)
+    groups = {"app": "app_role", "audit": "audit_role", "stranger": None}
+    for name, tenant_id in (("tenant", "acme"), ("foreign", "globex")):
+        groups[name] = await owner.fetchval("SELECT bf_control.tenant_role($1)", tenant_id)
+    async with logins(cluster, superuser, two_with_roles, groups) as users:
+        made = Trial(superuser, {**users, "owner": owner})
+        await made.fill()
+        yield made
+    await owner.close()
+    await superuser.close()
 
 
-async def _insert(conn: asyncpg.Connection, reader: asyncpg.Connection, table: str, tenant: str, row_id: str) -> str:
-    """An INSERT that violates no constraint; `reader` may look at the catalogue."""
-    columns, values = ["id", "tenant_id"], [f"'{row_id}'", f"'{tenant}'"]
-    for row in await reader.fetch(_REQUIRED, f"bf_acme.{table}"):
-        columns.append(row["attname"])
-        values.append(_value(row["attname"], row["type"]))
-    statement = f"INSERT INTO bf_acme.{table} ({', '.join(columns)}) VALUES ({', '.join(values)})"  # noqa: S608
-    return await conn.execute(statement)
+def _unexpected(outcomes: dict[tuple[str, str, str, str], str]) -> dict[tuple[str, str, str, str], str]:
+    return {key: found for key, found in outcomes.items() if found != EXPECTED[key[0], key[1], key[3]]}
 
 
-def _value(column: str, kind: str) -> str:
-    if column == "fiscal_year":
-        return "2025"
-    if column.endswith("_id"):
-        return "'r1'"
-    if column == "forecast_period_start":
-        return "'2026-01-01'"
-    if column.endswith(("_end", "end_date", "_to")):
-        return "'2025-12-31'"
-    return _VALUES[kind]
+async def test_the_matrix(trial: Trial) -> None:
+    outcomes = await trial.outcomes()
+    assert len(outcomes) >= 6 * 6 * 4 * 11
+    assert _unexpected(outcomes) == {}
 
 
-@pytest.fixture
-async def filled(conn: asyncpg.Connection) -> asyncpg.Connection:
-    """acme has one row `r1` in each table; globex exists too. Written by the owner in acme's context."""
-    await make_tenant(conn, "acme", "ACME")
-    await make_tenant(conn, "globex", "Globex")
-    return conn
-
-
-async def _fill(superuser: asyncpg.Connection) -> None:
-    for table in _TABLES:
-        await _insert(superuser, superuser, table, "acme", "r1")
-
-
-async def _try(
-    user: asyncpg.Connection, reader: asyncpg.Connection, table: str, verb: str, context: str | None
-) -> int | str:
-    """How many rows the verb touched, or why not; everything is rolled back."""
-    transaction = user.transaction()
-    await transaction.start()
+@pytest.mark.parametrize(
+    ("mutation", "told"),
+    [
+        ("ALTER TABLE bf_acme.budgets DISABLE ROW LEVEL SECURITY", ("app", "other", "budgets", "select")),
+        ("ALTER TABLE bf_acme.budgets NO FORCE ROW LEVEL SECURITY", ("owner", "unset", "budgets", "update")),
+        ("DROP POLICY tenant_isolation_budgets ON bf_acme.budgets", ("app", "own", "budgets", "select")),
+        ("DROP POLICY audit_access_budgets ON bf_acme.budgets", ("audit", "unset", "budgets", "select")),
+        ("CREATE POLICY more ON bf_acme.budgets FOR UPDATE USING (true)", ("app", "other", "budgets", "update")),
+        (
+            "ALTER POLICY tenant_isolation_budgets ON bf_acme.budgets WITH CHECK (true)",
+            ("app", "other", "budgets", "insert"),
+        ),
+        ("GRANT TRUNCATE ON ALL TABLES IN SCHEMA bf_acme TO app_role", ("app", "other", "budgets", "truncate")),
+        ("REVOKE DELETE ON bf_acme.budgets FROM app_role", ("app", "own", "budgets", "delete")),
+        ("GRANT USAGE ON SCHEMA bf_acme TO PUBLIC", ("stranger", "unset", "budgets", "select")),
+    ],
+)
+async def test_the_matrix_tells_of_each_thing_that_is_altered(
+    trial: Trial, mutation: str, told: tuple[str, str, str, str]
+) -> None:
+    role, context, table, verb = told
+    await trial.superuser.execute(mutation)
     try:
-        if context is not None:
-            await user.execute("SELECT set_config('app.current_tenant', $1, true)", context)
-        match verb:
-            case "select":
-                return len(await user.fetch(f"SELECT id FROM bf_acme.{table}"))  # noqa: S608
-            case "insert":
-                tag = await _insert(user, reader, table, "acme", "r2")
-            case "update":
-                tag = await user.execute(f"UPDATE bf_acme.{table} SET is_deleted = true")  # noqa: S608
-            case "delete":
-                # Children first: what refers to the row would refuse, which is not the question here.
-                if table in _CHILD:
-                    await user.execute(f"DELETE FROM bf_acme.{_CHILD[table]}")  # noqa: S608
-                tag = await user.execute(f"DELETE FROM bf_acme.{table}")  # noqa: S608
-            case _:
-                tag = await user.execute(f"TRUNCATE bf_acme.{table}")
-        return int(tag.rpartition(" ")[2])
-    except asyncpg.InsufficientPrivilegeError as error:
-        return _POLICY if "row-level security policy" in str(error) else _DENIED
+        assert await trial.outcome(role, context, table, verb) != EXPECTED[role, context, verb]
     finally:
-        await transaction.rollback()
+        await trial.superuser.execute(_UNDO)
+    assert await trial.outcome(role, context, table, verb) == EXPECTED[role, context, verb]
 
 
-async def test_the_matrix(
-    filled: asyncpg.Connection, superuser: asyncpg.Connection, users: Users, subtests: pytest.Subtests
-) -> None:
-    await _fill(superuser)
-    for role in _ROLES:
-        user = await asyncpg.connect(users.dsns[role])
-        for (wanted_role, name), expected in _EXPECTED.items():
-            if wanted_role != role:
-                continue
-            for table in _TABLES:
-                for verb, outcome in expected.items():
-                    with subtests.test(f"{role} {name} {table} {verb}"):
-                        assert await _try(user, superuser, table, verb, _CONTEXTS[name]) == outcome
-        await user.close()
-
-
-async def test_what_is_in_the_matrix_is_all_there_is(filled: asyncpg.Connection) -> None:
+async def test_what_is_in_the_matrix_is_all_there_is(trial: Trial) -> None:
     """A table that is added without a policy, or without a place in the matrix, is found here."""
-    rows = await filled.fetch(
-        """SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, count(p.oid) AS policies
-             FROM pg_class c LEFT JOIN pg_policy p ON p.polrelid = c.oid
-            WHERE c.relnamespace = 'bf_acme'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-            GROUP BY c.oid, c.relname, c.relrowsecurity, c.relforcerowsecurity"""
-    )
-    assert {row["relname"]: tuple(row)[1:] for row in rows} == dict.fromkeys(_TABLES, (True, True, 2))
+    rows = await trial.superuser.fetch(_POLICIES)
+    assert {row["relname"]: tuple(row)[1:] for row in rows} == dict.fromkeys(TABLES, (True, True, 2))
 
 
-async def test_the_owner_is_held_by_the_policies_too(filled: asyncpg.Connection, superuser: asyncpg.Connection) -> None:
-    """It reads as the member of the audit role that it is, and changes nothing outside a tenant's context."""
-    await _fill(superuser)
-    for table in _TABLES:
-        seen = {verb: await _try(filled, superuser, table, verb, None) for verb in ("insert", "update", "delete")}
-        assert seen == {"insert": _POLICY, "update": 0, "delete": 0}, table
-        await superuser.execute(f"DROP POLICY audit_access_{table} ON bf_acme.{table}")
-        assert await _try(filled, superuser, table, "select", None) == 0
+async def test_the_owner_reads_as_the_auditor_that_it_is_and_else_nothing(trial: Trial) -> None:
+    try:
+        for table in TABLES:
+            await trial.superuser.execute(f"DROP POLICY audit_access_{table} ON bf_acme.{table}")
+            assert await trial.outcome("owner", "own", table, "select") == "0"
+    finally:
+        await trial.superuser.execute(_UNDO)
 
 
-async def test_a_row_of_another_tenant_is_refused_even_without_policies(
-    filled: asyncpg.Connection, superuser: asyncpg.Connection
-) -> None:
-    for table in _TABLES:
+async def test_a_row_of_another_tenant_is_refused_even_without_policies(trial: Trial) -> None:
+    for table in TABLES:
         with pytest.raises(asyncpg.CheckViolationError, match=f"{table}_tenant_check"):
-            await _insert(superuser, superuser, table, "globex", "r9")
+            await trial.superuser.execute(await trial.insert(table, "r9", tenant="globex"))
 
 
-async def test_the_context_function_opens_one_tenant_for_one_transaction(
-    filled: asyncpg.Connection, superuser: asyncpg.Connection, users: Users
-) -> None:
-    await _fill(superuser)
-    user = await asyncpg.connect(users.dsns["app_role"])
+async def test_the_context_function_opens_one_tenant_for_one_transaction(trial: Trial) -> None:
+    user = trial.users["app"]
     async with user.transaction():
         await user.execute("SELECT bf_shared.set_tenant_context('acme', 'u1')")
         assert await user.fetchval("SELECT count(*) FROM budgets") == 1
@@ -190,16 +113,39 @@ async def test_the_context_function_opens_one_tenant_for_one_transaction(
     for wrong in ("nobody", "", "ACME", "bf_acme", "acme' OR '1'='1", None):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await user.execute("SELECT bf_shared.set_tenant_context($1, 'u1')", wrong)
+
+
+@pytest.mark.parametrize("role", ["app", "tenant", "foreign", "audit", "stranger"])
+async def test_nobody_but_the_owner_administers_anything(trial: Trial, role: str) -> None:
+    user = trial.users[role]
     for forbidden in (
         "SELECT * FROM bf_control.tenant",
         "SELECT * FROM bf_control.api_key",
         "SELECT * FROM bf_queue.pgqueuer",
         "SELECT bf_shared.setup_tenant('mine', 'M', 'me')",
+        "SELECT bf_shared.suspend_tenant('acme')",
+        "SELECT bf_control.keep_tenant_role('acme')",
+        "UPDATE bf_shared.tenant_config SET billing_contact = 'x'",
         "CREATE TABLE bf_acme.mine ()",
+        "CREATE VIEW bf_shared.mine AS SELECT 1",
         "ALTER TABLE bf_acme.budgets DISABLE ROW LEVEL SECURITY",
         "DROP POLICY tenant_isolation_budgets ON bf_acme.budgets",
         "SET ROLE bf_migrator",
+        "SET session_replication_role = replica",
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await user.execute(forbidden)
-    await user.close()
+
+
+async def test_nothing_of_the_service_can_be_called_but_what_an_application_needs(trial: Trial) -> None:
+    callable_by = await trial.superuser.fetch(
+        """SELECT r.name, array_agg(p.proname::text ORDER BY p.proname) AS functions
+             FROM unnest($1::text[]) AS r(name), pg_proc p
+            WHERE p.pronamespace IN ('bf_control'::regnamespace, 'bf_shared'::regnamespace, 'bf_queue'::regnamespace)
+              AND has_function_privilege(r.name, p.oid, 'EXECUTE') AND p.proname <> 'fn_pgqueuer_changed'
+            GROUP BY r.name""",
+        ["app_role", "audit_role", await trial.superuser.fetchval("SELECT bf_control.tenant_role('acme')")],
+    )
+    found = {row["name"].partition("_")[0]: row["functions"] for row in callable_by}
+    lookup = ["set_tenant_context", "tenant_schema"]
+    assert found == {"app": lookup, "bf": ["is_own_tenant", *lookup]}

@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 
+from app.audit import chain_queries, sealer, verify
 from app.db.pool import Database
 from app.db.pools import ddl_database
 from app.schema import files
@@ -86,6 +87,7 @@ async def assert_clean(dsn: str, *, others: Set[str] = frozenset()) -> None:
     try:
         async with ddl_database(settings_for(dsn), application_name="oracle") as database:
             await _tenants(conn, database, others)
+            await _audit(database)
         assert not await conn.fetch(_INVALID), "invalid indexes"
         assert not await _gone(conn, _ADVISORY), "an advisory lock was left"
         assert not await _gone(conn, _IDLE), "a session idles in a transaction"
@@ -96,6 +98,16 @@ async def assert_clean(dsn: str, *, others: Set[str] = frozenset()) -> None:
             _one_end(row)
     finally:
         await conn.close()
+
+
+async def _audit(database: Database) -> None:
+    """Of a database that an earlier release has made there is no chain."""
+    async with database.connection() as conn:
+        if not await chain_queries.installed(conn):
+            return
+    await sealer.seal(database)
+    verified = await verify.verify(database, anchors=None)
+    assert verified.bad is None, verified.bad
 
 
 def _one_end(row: asyncpg.Record) -> None:

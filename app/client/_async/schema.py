@@ -49,6 +49,25 @@ class Schema:
         succeeded(operation)
         return await self.get()
 
+    async def verify(self, *, wait: bool | float = True, idempotency_key: str | None = None) -> Operation:
+        """Compares every tenant with what it must be: the operation, succeeded, whose result names those that are not;
+        with `wait=False` as it stands. Raises as operations.wait() does.
+        """
+        return await self._of_all("verify", {}, wait=wait, key=idempotency_key)
+
+    async def repair(
+        self, *, drop_extra: bool = False, wait: bool | float = True, idempotency_key: str | None = None
+    ) -> Operation:
+        """Puts right those that are not. Raises OperationFailed, naming those that could not be mended."""
+        body = {"drop_extra": True} if drop_extra else {}
+        return await self._of_all("repair", body, wait=wait, key=idempotency_key)
+
+    async def _of_all(self, what: str, body: dict[str, bool], *, wait: bool | float, key: str | None) -> Operation:
+        until = self._transport.times.wait(wait)
+        call = _call.post(f"/v1/schema/{what}", body, key=key, wait=until)
+        operation = await self._operations.ended(await self._transport.send(call), until)
+        return operation if until is None else succeeded(operation)
+
     async def sql(self) -> str:
         """The upgrade as a script for psql."""
         return (await self._transport.send(_call.get("/v1/schema/sql"))).text

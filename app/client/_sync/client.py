@@ -8,6 +8,8 @@ import httpx
 
 from app.client import _config
 from app.client._config import Times
+from app.client._sync.api_keys import ApiKeys
+from app.client._sync.audit import Audit
 from app.client._sync.catalog import Catalog
 from app.client._sync.config import Config
 from app.client._sync.features import TenantFeatures
@@ -19,14 +21,15 @@ from app.client._sync.plans import Plans
 from app.client._sync.schema import Schema
 from app.client._sync.tenants import Tenants
 from app.client._sync.transport import Transport
+from app.client._sync.webhooks import Webhooks
 
 
 class Client:
     """A typed client of the tenant control plane.
 
-    `base_url` is by default BF_API_URL, `api_key` BF_API_KEY. In seconds: `timeout` is for one answer, beyond
-    what it was asked to wait; `retry_for` is how long a call goes on trying; `wait_timeout` is what `wait=True`
-    means. Use it as a context manager, or close it.
+    `base_url` is by default BF_API_URL, `api_key` BF_API_KEY; an access token may take the key's place. In seconds:
+    `timeout` is for one answer, beyond what it was asked to wait; `retry_for` is how long a call goes on trying;
+    `wait_timeout` is what `wait=True` means. Use it as a context manager, or close it.
     """
 
     def __init__(
@@ -59,9 +62,13 @@ class Client:
         self.config = Config(transport)
         self.integrations = Integrations(transport)
         self.limits = TenantLimits(transport)
+        self.api_keys = ApiKeys(transport)
+
+        self.webhooks = Webhooks(transport)
         self.plans = Plans(transport)
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
+        self.audit = Audit(transport)
 
     def traced(self, *, traceparent: str | None = None, request_id: str | None = None) -> Self:
         """The same client, over the same connections, whose requests carry a caller's trace (W3C) or request id."""

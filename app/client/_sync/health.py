@@ -1,4 +1,4 @@
-"""client.health: the probes, as they answer at this moment: nothing is tried again."""
+"""client.health: the probes, as they answer at this moment: nothing is tried again. And whether tenants are apart."""
 
 import httpx
 
@@ -6,7 +6,7 @@ from app.client import _call
 from app.client._answer import api_error, read
 from app.client._sync.transport import Transport
 from app.client.errors import UnexpectedAnswer
-from app.client.models import Health
+from app.client.models import Health, Isolation
 
 
 class Probes:
@@ -19,6 +19,10 @@ class Probes:
     def ready(self) -> Health:
         """A service that is not ready is a health of status `fail`, and no error."""
         return self._probe("/readyz")
+
+    def isolation(self) -> Isolation:
+        """What the last look at who may get around row-level security has found."""
+        return read(self._transport.send(_call.get("/v1/isolation")), Isolation)
 
     def _probe(self, path: str) -> Health:
         response = self._transport.once(_call.get(path))

@@ -23,6 +23,7 @@ from app.client.models import (
     TenantChanges,
     TenantOptions,
     TenantOrder,
+    Verification,
 )
 
 
@@ -319,6 +320,26 @@ class Tenants(ManyTenants):
         """The newest first; a purged tenant's too."""
         query = {"page_size": page_size, "page_token": page_token}
         return Pages(self._transport, f"{tenant_path(tenant_id)}/backups", Page[Backup], query)
+
+    def verify(self, tenant_id: str) -> Verification:
+        """What of the tenant's catalogue is not as it must be. Raises Conflict while it has no schema."""
+        path = f"{tenant_path(tenant_id)}/verify"
+        return read(self._transport.send(_call.post(path, {}, key=None)), Verification)
+
+    def repair(
+        self,
+        tenant_id: str,
+        *,
+        drop_extra: bool = False,
+        wait: bool | float = True,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Puts that right: the operation, succeeded, whose result says what was done; with `wait=False` as it stands.
+
+        Raises OperationFailed, which says what could not be mended and why, and as operations.wait() does.
+        """
+        body = {"drop_extra": True} if drop_extra else {}
+        return self._worked(tenant_id, "repair", body, wait=wait, key=idempotency_key)
 
     def _worked(
         self, tenant_id: str, what: str, body: Mapping[str, Any], *, wait: bool | float, key: str | None

@@ -1,0 +1,92 @@
+"""The API keys that this process has verified, for as long as nobody says that they changed."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from app.apikeys import queries
+from app.apikeys.model import ApiKey
+from app.apikeys.service import Keys, not_valid, parts_of
+from app.apikeys.use import KeyUse
+from app.db.listener import Listener
+from app.db.pool import Database
+
+CHANNEL: Final = "bf_api_key"
+# Seconds after which a revocation holds in any case: a notification can be lost with its connection.
+MAX_AGE: Final = 5.0
+# Keys; those that were not asked for longest go first.
+_MOST: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """`until` is a moment of the loop's clock."""
+
+    key: ApiKey
+    until: float
+
+
+class KeyCache:
+    """Verifies keys, the known ones without the database. Of a key it keeps the row, and so no more of its secret than
+    PostgreSQL does: a hash under the pepper, with which what is presented is compared each time.
+    """
+
+    def __init__(
+        self, keys: Keys, database: Database, direct_dsn: str, *, use: KeyUse, max_age: float = MAX_AGE
+    ) -> None:
+        self._keys = keys
+        self._database = database
+        self._use = use
+        self._max_age = max_age
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._changes = 0
+        self._started = False
+        self._listener = Listener(direct_dsn, channel=CHANNEL, deliver=self._forget, resumed=self._forget_all)
+
+    async def stop(self) -> None:
+        await self._listener.stop()
+
+    async def verify(self, presented: str) -> ApiKey:
+        """Raises InvalidCredentials, with the same words whatever is wrong with the key."""
+        key_id, secret = parts_of(presented)
+        now = asyncio.get_running_loop().time()
+        kept = self._kept.get(key_id)
+        key = await self._read(key_id, secret, now) if kept is None or now >= kept.until else kept.key
+        if not self._keys.is_secret_of(key, secret):
+            raise not_valid()
+        self._use.note(key_id, now)
+        return key
+
+    async def _read(self, key_id: str, secret: str, now: float) -> ApiKey:
+        self._listen()
+        changes = self._changes
+        async with self._database.connection() as conn:
+            key = await queries.get(conn, key_id)
+        if key is None or not key.usable or not self._keys.is_secret_of(key, secret):
+            raise not_valid()
+        # What was notified meanwhile may be about what was just read, and will not be said again.
+        if self._changes == changes:
+            left = self._max_age if key.seconds_left is None else min(self._max_age, key.seconds_left)
+            self._keep(_Kept(key=key, until=now + left))
+        return key
+
+    def _listen(self) -> None:
+        """From the first question on: a process that nobody asks has no connection for it."""
+        if not self._started:
+            self._started = True
+            self._listener.start()
+
+    def _keep(self, kept: _Kept) -> None:
+        self._kept[kept.key.id] = kept
+        self._kept.move_to_end(kept.key.id)
+        while len(self._kept) > _MOST:
+            self._kept.popitem(last=False)
+
+    def _forget(self, key_id: str) -> None:
+        self._changes += 1
+        self._kept.pop(key_id, None)
+
+    def _forget_all(self) -> None:
+        self._changes += 1
+        self._kept.clear()
