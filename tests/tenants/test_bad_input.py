@@ -119,7 +119,7 @@ async def test_hostile_ids_are_refused_by_every_way_in(idle_api: Api, conn: asyn
             ("PATCH", _of_path(hostile), {"json": {"tenant_name": hostile}}),
             ("PATCH", _of_path(hostile, "/config"), {"json": {"time_zone": hostile}}),
             ("PUT", _of_path(hostile, "/integrations/auth_rbac"), {"json": {"endpoint": hostile}}),
-            ("PUT", f"/v1/tenants/ab/features/{'x' * (number % 70)}", {"json": {"enabled": hostile}}),
+            ("PUT", f"/v1/tenants/ab/features/{'x' * (1 + number % 70)}", {"json": {"enabled": hostile}}),
             ("POST", _of_path(hostile, "/purge"), {"json": {"confirmation": hostile[:200]}}),
             ("DELETE", _of_path(hostile), {"params": {"reason": hostile}}),
             *(("GET", "/v1/tenants", {"params": {name: hostile}}) for name in ("q", "tier", "feature", "page_token")),
