@@ -82,6 +82,34 @@ class TenantLossOut(BaseModel):
 class DowngradePlanOut(PlanOut):
     """What a downgrade would drop, and what must be repeated to have it done."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "plan_id": "0198f2c6-7d3b-7c53-a6a4-2d1f3c0b9e13",
+                    "needs_approval": False,
+                    "confirmation": "dOj3GmXkZpTTPEo0MDZ1wQ0Kx6y3V2c8p5b1sVqYz7A",
+                    "expires_at": "2026-01-31T09:40:00.000000Z",
+                    "database": "apg",
+                    "tables": 6,
+                    "rows": 1200,
+                    "rows_are": "estimated",
+                    "bytes": 573440,
+                    "tenants": [
+                        {
+                            "tenant_id": "acme_corp",
+                            "schema_name": "bf_acme_corp",
+                            "tables": 6,
+                            "rows": 1200,
+                            "bytes": 573440,
+                        }
+                    ],
+                    "blockers": [],
+                }
+            ]
+        }
+    )
+
     database: str
     tenants: list[TenantLossOut]
     blockers: list[str] = Field(description="What is not ours and stands in the way: move or drop it first")
