@@ -89,7 +89,12 @@ async def test_a_known_key_costs_the_database_nothing(database: Database, settin
     new = await _made(database)
     cache = KeyCache(Keys(""), database, settings.direct_dsn(), use=KeyUse(database))
     assert (await cache.verify(new.key)).id == new.id
-    await asyncio.sleep(0.3)  # until it listens, and has forgotten what it knew before
+
+    async def listens() -> bool:
+        """And has forgotten what it knew before."""
+        return cache._changes > 0
+
+    await until(listens, what="listening")
     assert (await cache.verify(new.key)).id == new.id
     await cache.stop()
     await database.close()  # whoever asked now would fail
@@ -109,11 +114,17 @@ async def test_a_wrong_secret_of_a_known_key_stays_wrong_and_puts_nobody_out(idl
 
 async def test_a_process_keeps_no_secret(idle_api: Api) -> None:
     new = await _made(idle_api.database)
-    assert await _asked(idle_api, new) == 200
-    held = repr(
-        [vars(kept) if hasattr(kept, "__dict__") else kept for kept in idle_api.services.known_keys._kept.values()]
-    )
-    assert new.id in held
+
+    async def held_by_the_process() -> str | None:
+        """Once it listens for changes it forgets what it knew before."""
+        assert await _asked(idle_api, new) == 200
+        held = repr(
+            [vars(kept) if hasattr(kept, "__dict__") else kept for kept in idle_api.services.known_keys._kept.values()]
+        )
+        return held if new.id in held else None
+
+    held = await until(held_by_the_process, what="the key's being kept")
+    assert held is not None
     assert new.key.partition(".")[2] not in held
 
 
