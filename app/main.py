@@ -158,6 +158,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         lifespan=_lifespan(settings, with_worker=with_worker),
         docs_url=None,  # FastAPI's pages load their scripts from a CDN
         redoc_url=None,
+        redirect_slashes=False,  # to wherever the Host header says; one address is enough
         openapi_tags=[{"name": name, "description": description} for name, description in _TAGS.items()],
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         servers=[{"url": "/", "description": "Where this document came from"}],

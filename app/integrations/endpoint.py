@@ -13,14 +13,16 @@ MAX_LENGTH: Final = 2048
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<target>(?:/[a-z0-9._~!$&'()*+,;=:@%/-]*)?(?:\?(?P<query>[a-z0-9._~!$&'()*+,;=:@%/?-]*))?)",
-    re.IGNORECASE,
+    # Without ASCII two letters beyond it are an s and a k.
+    re.IGNORECASE | re.ASCII,
 )
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 # A host that ends so is an address to inet_aton(), and so to getaddrinfo(): 0x7f.1, 017700000001, 2130706433.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 # As bf_control.holds_credentials() has them.
 _CREDENTIAL: Final = re.compile(
-    r"(password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)$", re.IGNORECASE
+    r"(password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)\Z",
+    re.IGNORECASE | re.ASCII,
 )
 _PASSWORD_IN_URL: Final = re.compile(r"://[^/@]*:[^/@]*@")
 _NEVER_PUBLIC: Final = frozenset({"localhost", "local", "internal", "intranet", "lan", "home", "corp", "private"})

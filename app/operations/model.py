@@ -77,6 +77,8 @@ class Operation:
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     actor: str
+    role: str | None
+    source_address: str | None
     request_id: str | None
     traceparent: str | None
     cancel_requested: bool
@@ -84,8 +86,14 @@ class Operation:
 
     @property
     def origin(self) -> Origin:
-        """Without the address it came from, which the audit row of its acceptance has."""
-        return Origin(actor=self.actor, request_id=self.request_id, traceparent=self.traceparent)
+        """Whoever asked for it, for what its work leaves in the audit trail."""
+        return Origin(
+            actor=self.actor,
+            role=self.role,
+            source_address=self.source_address,
+            request_id=self.request_id,
+            traceparent=self.traceparent,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ OrderBy = Literal["created_at", "-created_at"]
 # $1 status, $2 kind, $3 tenant, $4 and $5 the last row of the page before, $6 how many.
 _PAGE = """
 SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
-       result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
+       result, error, actor, role, source_address, request_id, traceparent, cancel_requested_at, retry_of
   FROM bf_control.operation
  WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR tenant_id = $3)
 """
@@ -36,8 +36,8 @@ _LIST: Final[dict[OrderBy, str]] = {
 }
 _EVENTS = """
 SELECT o.id, o.kind, o.tenant_id, o.status, o.created_at, o.started_at, o.finished_at, o.attempts, o.parameters,
-       o.progress, o.steps, o.result, o.error, o.actor, o.request_id, o.traceparent, o.cancel_requested_at, o.retry_of,
-       e.seq, e.event, e.document
+       o.progress, o.steps, o.result, o.error, o.actor, o.role, o.source_address, o.request_id, o.traceparent,
+       o.cancel_requested_at, o.retry_of, e.seq, e.event, e.document
   FROM bf_control.operation o
   JOIN bf_control.operation_event e ON e.operation_id = o.id AND e.seq > $2
  WHERE o.id = $1 ORDER BY e.seq LIMIT $3

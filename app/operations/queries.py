@@ -7,24 +7,26 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from app.audit.model import Origin
 from app.db.pool import Connection
 from app.operations.model import Claim, Kind, Operation, Progress, Status, Step
 
 _INSERT = """
-INSERT INTO bf_control.operation (id, kind, tenant_id, parameters, actor, request_id, traceparent, retry_of)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO bf_control.operation (id, kind, tenant_id, parameters, retry_of, actor, role, source_address, request_id,
+                                  traceparent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
-          result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
+          result, error, actor, role, source_address, request_id, traceparent, cancel_requested_at, retry_of
 """
 _GET = """
 SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
-       result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
+       result, error, actor, role, source_address, request_id, traceparent, cancel_requested_at, retry_of
   FROM bf_control.operation WHERE id = $1
 """
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('bf_operation ' || $1::text, 0))"
 _UNFINISHED_OF_KIND = """
 SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
-       result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
+       result, error, actor, role, source_address, request_id, traceparent, cancel_requested_at, retry_of
   FROM bf_control.operation WHERE kind = $1 AND status IN ('queued', 'running') ORDER BY created_at LIMIT 1
 """
 # A running one too: the queue hands a job out again only when its worker's heartbeat is lost. The new
@@ -37,7 +39,8 @@ UPDATE bf_control.operation
   FROM (SELECT set_config('synchronous_commit', 'off', true)) AS no_wait
  WHERE id = $1 AND status IN ('queued', 'running') AND kind = ANY ($2::text[])
 RETURNING id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
-          result, error, actor, request_id, traceparent, cancel_requested_at, retry_of, claim_token
+          result, error, actor, role, source_address, request_id, traceparent, cancel_requested_at, retry_of,
+          claim_token
 """
 _FINISH = """
 UPDATE bf_control.operation
@@ -70,7 +73,7 @@ SELECT cancel_requested_at IS NULL FROM bf_control.operation WHERE id = $1 AND c
 # Whoever commits its last step has the row locked, and is not waited for.
 _LOCK_UNFINISHED = """
 SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
-       result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
+       result, error, actor, role, source_address, request_id, traceparent, cancel_requested_at, retry_of
   FROM bf_control.operation WHERE id = $1 AND status IN ('queued', 'running')
    FOR NO KEY UPDATE SKIP LOCKED
 """
@@ -114,14 +117,10 @@ async def insert(
     kind: Kind,
     tenant_id: str | None,
     parameters: dict[str, Any],
-    actor: str,
-    request_id: str | None,
-    traceparent: str | None,
+    origin: Origin,
     retry_of: UUID | None,
 ) -> Operation:
-    row: Any = await conn.fetchrow(
-        _INSERT, operation_id, kind, tenant_id, parameters, actor, request_id, traceparent, retry_of
-    )
+    row: Any = await conn.fetchrow(_INSERT, operation_id, kind, tenant_id, parameters, retry_of, *_asked(origin))
     return operation_of(row)
 
 
@@ -130,16 +129,17 @@ async def insert_all(
     tenant_ids: Mapping[UUID, str],
     kind: Kind,
     *,
-    actor: str,
-    request_id: str | None,
-    traceparent: str | None,
+    origin: Origin,
 ) -> None:
     """An operation for each tenant, by their ids."""
     rows: list[tuple[object, ...]] = [
-        (operation_id, kind, tenant_id, {}, actor, request_id, traceparent, None)
-        for operation_id, tenant_id in tenant_ids.items()
+        (operation_id, kind, tenant_id, {}, None, *_asked(origin)) for operation_id, tenant_id in tenant_ids.items()
     ]
     await conn.executemany(_INSERT, rows)
+
+
+def _asked(origin: Origin) -> tuple[str | None, ...]:
+    return origin.actor, origin.role, origin.source_address, origin.request_id, origin.traceparent
 
 
 async def get(conn: Connection, operation_id: UUID) -> Operation | None:
@@ -252,6 +252,8 @@ def operation_of(row: Record) -> Operation:
         result=row["result"],
         error=row["error"],
         actor=row["actor"],
+        role=row["role"],
+        source_address=row["source_address"],
         request_id=row["request_id"],
         traceparent=row["traceparent"],
         cancel_requested=row["cancel_requested_at"] is not None,

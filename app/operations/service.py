@@ -96,9 +96,7 @@ async def request(
         kind=kind,
         tenant_id=tenant_id,
         parameters=parameters or {},
-        actor=origin.actor,
-        request_id=origin.request_id,
-        traceparent=origin.traceparent,
+        origin=origin,
         retry_of=retry_of,
     )
     if queued:
@@ -108,14 +106,7 @@ async def request(
 
 async def request_all(conn: Connection, tenant_ids: Mapping[UUID, str], kind: Kind, *, origin: Origin) -> None:
     """As request(), of an operation for each tenant, by the operations' ids."""
-    await queries.insert_all(
-        conn,
-        tenant_ids,
-        kind,
-        actor=origin.actor,
-        request_id=origin.request_id,
-        traceparent=origin.traceparent,
-    )
+    await queries.insert_all(conn, tenant_ids, kind, origin=origin)
     await queue.enqueue_all(conn, list(tenant_ids))
 
 

@@ -9,7 +9,7 @@ from app.operations.queries import operation_of
 # Locked by whoever asks, as the tenant is: two requests for one repair meet here.
 _UNFINISHED = """
 SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
-       result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
+       result, error, actor, role, source_address, request_id, traceparent, cancel_requested_at, retry_of
   FROM bf_control.operation
  WHERE tenant_id = $1 AND kind = $2 AND status IN ('queued', 'running') ORDER BY created_at LIMIT 1
 """

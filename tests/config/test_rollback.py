@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from tests.config.support import OTHER, PATH, get, patch, put, rollback, versions
+from tests.integrations.support import AS_BEFORE
 from tests.support import tables
 from tests.support.api import Api
 from tests.support.data import make_tenant, suspend
@@ -205,6 +206,18 @@ async def test_a_version_that_the_table_does_not_take_any_more_is_409(
     await patch(idle_api, {"default_currency": "EUR"})
     await patch(idle_api, {"default_currency": "CHF"})
     await superuser.execute("DELETE FROM bf_control.currency WHERE code = 'EUR'")
+    before = await tables.counts(superuser)
+    problem(await rollback(idle_api, 2), 409, "version_refused")
+    assert await tables.counts(superuser) == before
+
+
+async def test_a_version_with_an_integration_that_is_not_taken_any_more_is_409(
+    idle_api: Api, conn: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    await conn.execute(AS_BEFORE)
+    await conn.execute("UPDATE bf_shared.tenant_config SET apg_integrations = '{\"teleport\": 1}'")
+    await conn.execute("UPDATE bf_shared.tenant_config SET apg_integrations = '{}'")
+    await conn.execute(AS_BEFORE.replace("DISABLE", "ENABLE"))
     before = await tables.counts(superuser)
     problem(await rollback(idle_api, 2), 409, "version_refused")
     assert await tables.counts(superuser) == before

@@ -112,7 +112,7 @@ async def test_what_is_too_deep_stays_and_no_more_comes(older: asyncpg.Connectio
     assert await older.fetchval("SELECT audit_level FROM bf_shared.tenant_config WHERE tenant_id = 'odd'") == "detailed"
     with pytest.raises(asyncpg.CheckViolationError, match="tenant_config_depth_check"):
         await older.execute(_ODD.format("audit_level = 'basic'", "deep"))
-    for column in ("budget_features", "apg_integrations"):
+    for column in ("budget_features", "external_systems"):
         with pytest.raises(asyncpg.CheckViolationError, match="tenant_config_depth_check"):
             await older.execute(f"UPDATE bf_shared.tenant_config SET {column} = $1", _nested(256))  # noqa: S608
         assert await older.execute(f"UPDATE bf_shared.tenant_config SET {column} = $1", _nested(255))  # noqa: S608

@@ -53,6 +53,13 @@ def test_each_waits_for_what_it_needs() -> None:
     }
 
 
+def test_what_sends_webhooks_can_sign_and_send_them() -> None:
+    worker = compose()["services"]["worker"]
+    assert "secret_keys" in worker["secrets"]
+    assert worker["environment"]["BF_SECRET_KEYS_FILE"] == "/run/secrets/secret_keys"
+    assert any(not (compose()["networks"][name] or {}).get("internal") for name in worker["networks"])
+
+
 def test_none_can_write_or_gain_rights(subtests: pytest.Subtests) -> None:
     for name, service in compose()["services"].items():
         with subtests.test(name):

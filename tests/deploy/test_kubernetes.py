@@ -153,7 +153,7 @@ def test_the_network_is_closed_but_for_the_api_the_database_and_names() -> None:
     opened = [o["spec"] for o in _objects() if o["kind"] == "NetworkPolicy" and o["metadata"]["name"] != "bf-deny"]
     into = {p["port"] for spec in opened for rule in spec.get("ingress", []) for p in rule["ports"]}
     out = {p["port"] for spec in opened for rule in spec.get("egress", []) for p in rule["ports"]}
-    assert (into, out) == ({8080}, {5432, 6432, 53})
+    assert (into, out) == ({8080}, {5432, 6432, 53, 443})
 
 
 def test_the_example_patches_what_is_there_and_pins_a_version() -> None:

@@ -28,6 +28,8 @@ async def test_paths_that_are_none_are_404(idle_api: Api, subtests: pytest.Subte
         "/v1/tenants/a/b/c",
         "/%2e%2e/etc",
         "/V1/TENANTS",
+        "/v1/tenants/",
+        "/livez/",
     ):
         with subtests.test(path):
             problem(await idle_api.client.get(path), 404, "not_found")

@@ -12,6 +12,9 @@ OTHER_KEY = base64.b64encode(b"o" * 32).decode()
 PATH = "/v1/tenants/acme_corp/integrations"
 ENDPOINT = "https://auth.apg.platform"
 
+# As before integrations were checked: what SQL stored then may still be there.
+AS_BEFORE = "ALTER TABLE bf_shared.tenant_config DISABLE TRIGGER tenant_integrations_check"
+
 # The guide's example, and what there is beside it.
 GUIDE: dict[str, dict[str, Any]] = {
     "auth_rbac": {"enabled": True, "endpoint": ENDPOINT},

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 -- what is put into the statements stands in this file
 
 import json
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -495,6 +496,21 @@ async def test_known_time_zones_and_currencies_are_taken(admin: asyncpg.Connecti
 async def test_credentials_are_refused_wherever_they_are(admin: asyncpg.Connection, column: str, document: str) -> None:
     async with refused(admin, CHECKED, "credentials are not kept in tenant_config"):
         await admin.execute(f"UPDATE bf_shared.tenant_config SET {column} = $1", document)
+
+
+async def test_an_integration_that_the_api_refuses_is_refused(admin: asyncpg.Connection) -> None:
+    for document, why in (
+        (
+            '{"auth_rbac": {"endpoint": "https://01.2.3.4"}}',
+            "/auth_rbac/endpoint: must have a valid host name, or address",
+        ),
+        ('{"ai_orchestration": {"models": [1]}}', "/ai_orchestration/models: must be names of models"),
+        ('{"teleport": {}}', "/teleport: is no capability; there are ai_orchestration, audit_compliance"),
+        ('{"auth_rbac": {"level": "detailed"}}', "/auth_rbac/level: is not allowed here"),
+        ('{"auth_rbac": null}', "/auth_rbac: must be an object"),
+    ):
+        async with refused(admin, CHECKED, re.escape(f"apg_integrations {why}")):
+            await admin.execute("UPDATE bf_shared.tenant_config SET apg_integrations = $1", document)
 
 
 async def test_a_tenant_cannot_be_added_or_renamed_by_hand(admin: asyncpg.Connection) -> None:

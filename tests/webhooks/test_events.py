@@ -5,6 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.integrations.support import AS_BEFORE
 from tests.support.data import make_tenant
 from tests.webhooks.support import PREFIX
 
@@ -121,6 +122,7 @@ async def test_deleting_an_integration_or_turning_it_off_ends_its_webhook(conn: 
     )  # fmt: skip
     assert await conn.fetchval(webhooks) == ["notification_engine https://m.example"]
     assert await conn.fetchval("SELECT disabled_at FROM bf_control.webhook") is None
+    await conn.execute(AS_BEFORE)
     for nothing in ('{"notification_engine": {"endpoint": 5}}', '{"notification_engine": 5}', "{}"):
         await conn.execute(update, nothing)
         assert await conn.fetchval(webhooks) is None
