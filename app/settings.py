@@ -230,7 +230,9 @@ class Settings(BaseSettings):
         "urn:apg:bf-tenant-admin", description="The `source` of events that webhooks are sent: a URI of this service."
     )
     event_retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
-        timedelta(days=30), ge=timedelta(days=4), description="How long events are kept, to be sent again."
+        timedelta(days=30),
+        ge=timedelta(days=4),
+        description="How long events are kept: what webhooks can be sent again, and what limits have left.",
     )
 
     delete_grace: Annotated[timedelta, BeforeValidator(_duration)] = Field(

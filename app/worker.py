@@ -21,6 +21,7 @@ from app.integrations.pinned import Pinned
 from app.isolation import service as isolation
 from app.jobs.runner import RetryJob, Runner
 from app.kinds import RULES
+from app.limits import queries as limit_queries
 from app.log import logger
 from app.operations import queries as operation_queries
 from app.operations import service as operations
@@ -165,6 +166,7 @@ class Worker:
                     found = await operations.requeue_lost(conn)
                     await idempotency.forget_old(conn)
                     await operation_queries.forget_old(conn)
+                    await limit_queries.forget_old(conn, self._settings.event_retention)
                 if found:
                     _log.warning("operations_requeued", count=found)
             except AppError as error:

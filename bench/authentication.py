@@ -86,7 +86,8 @@ def _verifier(key: RSAKey) -> Verifier:
 
 def _token(key: RSAKey, number: int) -> str:
     now = int(time.time())
-    claims = {"iss": _ISSUER, "aud": "bench", "sub": f"s{number}", "iat": now, "exp": now + 3600, "roles": ["viewer"]}
+    claims = {"iss": _ISSUER, "aud": "bench", "sub": "someone", "jti": str(number), "iat": now, "exp": now + 3600}
+    claims["roles"] = ["viewer"]
     return jwt.encode({"alg": "RS256", "typ": "at+jwt", "kid": key.kid}, claims, key, algorithms=["RS256"])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
@@ -46,6 +46,12 @@ _COUNTERS = "SELECT limit_name, used FROM bf_control.usage_counter WHERE tenant_
 _EVENTS = """
 SELECT limit_name, percentage, used, allowed, occurred_at FROM bf_control.usage_event
  WHERE tenant_id = $1 ORDER BY id DESC LIMIT $2
+"""
+# The oldest alone are looked at, by the primary key: it costs the same however many there are.
+_FORGET_EVENTS = """
+DELETE FROM bf_control.usage_event WHERE id IN (
+    SELECT o.id FROM (SELECT id, occurred_at FROM bf_control.usage_event ORDER BY id LIMIT 1000) AS o
+     WHERE o.occurred_at < now() - $1::interval)
 """
 # What has to be granted to whom; nothing where the audit role may be taken on.
 _MISSING_GRANT = """
@@ -164,6 +170,11 @@ async def events(conn: Connection, tenant_id: str, *, limit: int) -> list[Event]
         )
         for row in await conn.fetch(_EVENTS, tenant_id, limit)
     ]
+
+
+async def forget_old(conn: Connection, kept: timedelta) -> None:
+    """Of events that are older, up to a thousand."""
+    await conn.execute(_FORGET_EVENTS, kept)
 
 
 async def missing_grant(conn: Connection) -> str | None:

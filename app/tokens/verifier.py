@@ -2,17 +2,18 @@
 
 import base64
 import hashlib
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import httpx
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import Key
+from pydantic_core import from_json
 
 from app.log import logger
 from app.tokens.jwks import Jwks
@@ -25,6 +26,7 @@ _FORBIDDEN: Final = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64", "enc",
 # Tokens whose signature was good are not computed again for so many seconds, while the issuer's keys are the same.
 _KEEP: Final = 60.0
 _MOST: Final = 10_000
+_MOST_HEADERS: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class Verifier:
         self._now = now
         self._jwks = Jwks(provider.issuer, allow_http=provider.allow_http, clock=clock, transport=transport)
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._headers: OrderedDict[str, tuple[str, str | None]] = OrderedDict()
 
     async def stop(self) -> None:
         await self._jwks.stop()
@@ -100,7 +103,18 @@ class Verifier:
         """The algorithm, and the id of the key. Raises Refused: before any key is looked for."""
         if len(token) > _MOST_CHARACTERS or not token.isascii():
             raise Refused("too long, or no token")
-        header = _object(_decoded(token.partition(".")[0]))
+        written = token.partition(".")[0]
+        # An issuer writes the same one into all tokens that a key signs.
+        known = self._headers.get(written)
+        if known is None:
+            known = self._headers[written] = self._read(written)
+            if len(self._headers) > _MOST_HEADERS:
+                self._headers.popitem(last=False)
+        return known
+
+    def _read(self, written: str) -> tuple[str, str | None]:
+        """Raises Refused."""
+        header = _object(_decoded(written))
         algorithm, kind, key_id = header.get("alg"), header.get("typ"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in self._provider.algorithms:
             raise Refused("another algorithm")
@@ -117,11 +131,15 @@ def _claims(token: str, key: Key, algorithm: str) -> Mapping[str, Any]:
     """Raises Refused unless `key`, by this algorithm, signed them."""
     if key.alg not in (None, algorithm):
         raise Refused("a key of another algorithm")
-    registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
     try:
-        return _object(jws.deserialize_compact(token, key, registry=registry).payload)
+        return _object(jws.deserialize_compact(token, key, registry=_registry(algorithm)).payload)
     except (JoseError, ValueError, TypeError):
         raise Refused("a bad signature") from None
+
+
+@cache
+def _registry(algorithm: str) -> jws.JWSRegistry:
+    return jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
 
 
 def _decoded(part: str) -> bytes:
@@ -134,8 +152,8 @@ def _decoded(part: str) -> bytes:
 def _object(text: bytes) -> dict[str, Any]:
     """Raises Refused for what is no JSON object."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = from_json(text, allow_inf_nan=False)
+    except ValueError:
         raise Refused("no JSON") from None
     if not isinstance(found, dict):
         raise Refused("no object")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -9,7 +10,7 @@ import pytest
 
 from app.audit.model import Origin
 from app.db.pool import Database
-from app.limits import usage
+from app.limits import queries, usage
 from app.registry import service as registry
 from tests.limits.support import BUDGETS, FORECAST, LINES, set_limits, used, working
 from tests.schema.support import Site
@@ -171,3 +172,17 @@ async def test_a_tenant_whose_schema_does_not_count_yet_is_counted_each_time(
         tenant = await registry.require(own, "acme_corp")
         with pytest.raises(usage.UsageNotCounted, match="upgrade it first"):
             await usage.recount(own, tenant, origin=_ORIGIN)
+
+
+async def test_old_events_are_forgotten_the_oldest_first(conn: asyncpg.Connection, database: Database) -> None:
+    await conn.execute(
+        """INSERT INTO bf_control.usage_event (tenant_id, limit_name, percentage, used, allowed, occurred_at)
+           SELECT 'acme_corp', 'max_budgets', 80, 8, 10, now() - make_interval(days => 1402 - n)
+             FROM generate_series(1, 1401) AS n"""
+    )
+    left = []
+    for _ in range(3):
+        async with database.transaction() as working:
+            await queries.forget_old(working, timedelta(days=30))
+        left.append(await conn.fetchval("SELECT count(*) FROM bf_control.usage_event"))
+    assert left == [401, 29, 29]
