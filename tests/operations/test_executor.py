@@ -91,7 +91,8 @@ async def test_a_lock_that_is_held_too_long_delays_a_tenant_and_no_more(
 
         async def gave_way() -> bool:
             operation = (await api.client.get(location)).json()
-            return (operation["status"], operation["attempts"]) == ("queued", 1)
+            # The pause before the next try is random, and may be too short to be seen.
+            return (operation["status"], operation["attempts"]) == ("queued", 1) or operation["attempts"] > 1
 
         await until(gave_way, what="the lock_timeout of 5 s")
         assert "bf_acme_corp" not in await schemas(conn)
