@@ -9,6 +9,7 @@ from app.apikeys.model import ApiKey, Role
 from app.apikeys.service import Keys, NewKey
 from app.audit import service as audit
 from app.audit.model import Origin
+from app.db.pages import cut
 from app.db.pool import Connection
 from app.errors import Conflict, Denied, FieldError, Invalid, NotFound
 from app.registry import service as registry
@@ -55,10 +56,7 @@ async def page(
 ) -> tuple[list[ApiKey], tuple[str, str] | None]:
     """A page, the newest first, and where the next one starts."""
     found = await queries.page(conn, after=after, limit=size + 1)
-    if len(found) <= size:
-        return found, None
-    last = found[size - 1]
-    return found[:size], (last.created_at.isoformat(), last.id)
+    return cut(found, size, lambda last: (last.created_at.isoformat(), last.id))
 
 
 async def create(

@@ -7,6 +7,7 @@ from typing import Any, Final
 from app.audit import queries
 from app.audit.model import Origin, Record
 from app.audit.queries import Filter, Outcome
+from app.db.pages import cut
 from app.db.pool import Connection, Database
 
 _CHUNK: Final = 500
@@ -58,9 +59,7 @@ async def page(
 ) -> tuple[list[Record], tuple[datetime, int] | None]:
     """Newest first, and where the next page begins."""
     found = await queries.page(conn, wanted, after=after, limit=size + 1)
-    more = len(found) > size
-    found = found[:size]
-    return found, (found[-1].occurred_at, found[-1].id) if more else None
+    return cut(found, size, lambda last: (last.occurred_at, last.id))
 
 
 async def export(database: Database, wanted: Filter) -> AsyncIterator[list[Record]]:

@@ -8,6 +8,7 @@ from app.audit.model import Origin
 from app.backups import queries
 from app.backups.errors import BackupNotFound, BackupUnavailable
 from app.backups.model import Backup
+from app.db.pages import cut
 from app.db.pool import Connection
 from app.errors import Problem
 from app.operations import service as operations
@@ -124,7 +125,4 @@ async def page(
     found = await queries.page(conn, tenant_id, after=after, limit=size + 1)
     if not found and after is None:
         await registry.require(conn, tenant_id)  # a purged tenant's backups are listed, though it is gone
-    if len(found) <= size:
-        return found, None
-    last = found[size - 1]
-    return found[:size], (last.created_at.isoformat(), str(last.id))
+    return cut(found, size, lambda last: (last.created_at.isoformat(), str(last.id)))

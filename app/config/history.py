@@ -9,6 +9,7 @@ from app.catalog import service as catalog
 from app.config import history_queries as queries
 from app.config.model import Version
 from app.config.queries import Refused
+from app.db.pages import cut
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, NotFound
 from app.registry import queries as registry_queries
@@ -42,7 +43,7 @@ class VersionRefused(Conflict):
 async def page(conn: Connection, tenant: Tenant, *, before: int | None, size: int) -> tuple[list[Version], int | None]:
     """A page, the newest version first, and the key where the next page starts; None with the last one."""
     versions = await queries.page(conn, tenant.tenant_id, before=before, limit=size + 1)
-    return versions[:size], versions[size - 1].key if len(versions) > size else None
+    return cut(versions, size, lambda last: last.key)
 
 
 async def rollback(conn: Connection, tenant: Tenant, version: int, *, reason: str | None, origin: Origin) -> Version:

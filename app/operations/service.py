@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from app.audit.model import Origin
+from app.db.pages import cut
 from app.db.pool import Connection
 from app.errors import AppError, NotFound
 from app.jobs import queue
@@ -139,10 +140,7 @@ async def page(
         after=after,
         limit=size + 1,
     )
-    if len(found) <= size:
-        return found, None
-    last = found[size - 1]
-    return found[:size], (last.created_at.isoformat(), str(last.id))
+    return cut(found, size, lambda last: (last.created_at.isoformat(), str(last.id)))
 
 
 async def require_claim(conn: Connection, held: Claim) -> None:

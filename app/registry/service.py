@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.db.pages import cut
 from app.db.pool import Connection
 from app.errors import Conflict
 from app.errors import TenantNotFound as TenantNotFound
@@ -105,7 +106,4 @@ async def page(
         after=after,
         limit=size + 1,
     )
-    if len(tenants) <= size:
-        return tenants, None
-    last = tenants[size - 1]
-    return tenants[:size], (page_queries.order_value(last, wanted.order_by), TenantId(last.tenant_id))
+    return cut(tenants, size, lambda last: (page_queries.order_value(last, wanted.order_by), last.tenant_id))

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
 from app.catalog.schemas import FeatureName, TierName
+from app.db.pages import cut
 from app.db.pool import Connection
 from app.errors import FieldError, Invalid
 from app.http import idempotency, pagination
@@ -225,5 +226,5 @@ async def list_targets(
         await operations.require(conn, found)
         last = "" if after is None else after[1]
         targets = await bulk_queries.page(conn, found, status=status, after=last, limit=size + 1)
-    following = (targets[size - 1].tenant_id,) * 2 if len(targets) > size else None
-    return pagination.answer([TargetOut.of(target) for target in targets[:size]], tokens.issue(query, following))
+    page, following = cut(targets, size, lambda target: (target.tenant_id, target.tenant_id))
+    return pagination.answer([TargetOut.of(target) for target in page], tokens.issue(query, following))

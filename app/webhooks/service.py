@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from app.audit import service as audit
 from app.audit.model import Origin
+from app.db.pages import cut
 from app.db.pool import Connection
 from app.errors import Conflict, FieldError, Invalid, NotFound
 from app.integrations.endpoint import Endpoint, Policy
@@ -77,9 +78,7 @@ async def page(
 ) -> tuple[list[Webhook], tuple[str, str] | None]:
     """The oldest first, and where the next page begins."""
     found = await queries.page(conn, about_tenant=tenant_id, after=after, limit=size + 1)
-    shown = found[:size]
-    following = (shown[-1].created_at.isoformat(), str(shown[-1].id)) if len(found) > size else None
-    return shown, following
+    return cut(found, size, lambda last: (last.created_at.isoformat(), str(last.id)))
 
 
 async def create(conn: Connection, new: NewWebhook, *, policy: Policy, keyring: Keyring, origin: Origin) -> Issued:
@@ -157,8 +156,7 @@ async def deliveries(
 ) -> tuple[list[Delivery], int | None]:
     """The newest event first, and the number of the last one where there are more."""
     found = await queries.deliveries(conn, webhook.id, status=status, before=before, limit=size + 1)
-    shown = found[:size]
-    return shown, shown[-1].event.seq if len(found) > size else None
+    return cut(found, size, lambda last: last.event.seq)
 
 
 async def require_delivery(conn: Connection, webhook: Webhook, wanted: UUID) -> Delivery:
