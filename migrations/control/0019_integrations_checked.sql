@@ -127,6 +127,14 @@ BEGIN
 END
 $function$;
 
+-- Whether a backup of the tenant is just being written back: it comes as it was, whatever would be refused today.
+CREATE FUNCTION bf_control.is_being_restored(wanted text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT EXISTS (SELECT FROM bf_control.tenant t JOIN bf_control.operation o ON o.id = t.last_operation_id
+                    WHERE t.tenant_id = wanted AND o.kind = 'tenant.restore' AND o.status = 'running')
+$function$;
+
 -- BEFORE INSERT, or UPDATE OF apg_integrations, of tenant_config: what is new, or other than it was. The rest may be of
 -- before this was checked: it is shown as not valid, and hinders nobody.
 CREATE FUNCTION bf_control.tenant_integrations_check() RETURNS trigger
@@ -136,7 +144,8 @@ DECLARE
     before jsonb := CASE TG_OP WHEN 'UPDATE' THEN OLD.apg_integrations ELSE '{}' END;
     wrong text;
 BEGIN
-    IF jsonb_typeof(NEW.apg_integrations) <> 'object' OR NEW.apg_integrations = before THEN
+    IF jsonb_typeof(NEW.apg_integrations) <> 'object' OR NEW.apg_integrations = before
+       OR (TG_OP = 'INSERT' AND bf_control.is_being_restored(NEW.tenant_id)) THEN
         RETURN NEW;
     END IF;
     SELECT '/' || n.key || w.wrong INTO wrong
@@ -155,4 +164,5 @@ $function$;
 REVOKE ALL ON FUNCTION
     bf_control.wrong_endpoint(text), bf_control.wrong_host(text), bf_control.names_credential(text),
     bf_control.wrong_integration(text, jsonb), bf_control.wrong_integration_member(text, jsonb),
-    bf_control.wrong_models(jsonb), bf_control.tenant_integrations_check() FROM PUBLIC;
+    bf_control.wrong_models(jsonb), bf_control.is_being_restored(text), bf_control.tenant_integrations_check()
+    FROM PUBLIC;

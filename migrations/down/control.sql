@@ -32,7 +32,7 @@ DROP FUNCTION IF EXISTS
 DROP FUNCTION IF EXISTS
     bf_control.tenant_integrations_check(), bf_control.wrong_integration(text, jsonb),
     bf_control.wrong_integration_member(text, jsonb), bf_control.wrong_models(jsonb), bf_control.wrong_endpoint(text),
-    bf_control.wrong_host(text), bf_control.names_credential(text);
+    bf_control.wrong_host(text), bf_control.names_credential(text), bf_control.is_being_restored(text);
 
 DROP FUNCTION IF EXISTS
     bf_control.merge_patch(jsonb, jsonb), bf_control.change_config(text, jsonb), bf_control.presentable(text, jsonb);

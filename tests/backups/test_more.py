@@ -20,6 +20,7 @@ from tests.support.programs import pg_dump_that
 
 _PATH = "/v1/tenants/acme_corp"
 _WAIT = {"Prefer": "wait=30"}
+_CONFIG = "SELECT to_jsonb(c) - 'updated_at' FROM bf_shared.tenant_config c"
 _COUNTERS = "SELECT used FROM bf_control.usage_counter WHERE tenant_id = 'acme_corp'"
 
 
@@ -114,6 +115,28 @@ async def test_history_limits_and_counters_are_what_they_were(api: Api, conn: as
     kept = (await _ok(await api.client.get(f"{_PATH}/config/history")))["items"]
     assert [entry for entry in kept if entry in history] == history
     assert [entry["version"] for entry in kept] == list(range(len(kept), 0, -1))
+
+
+@pytest.mark.usefixtures("tenant")
+async def test_what_would_be_refused_today_comes_back_as_it_was(
+    api: Api, conn: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    """A limit that the catalogue has forgotten since, an integration of before integrations were checked."""
+    await superuser.execute("UPDATE bf_control.usage_limit SET maximum = 10 WHERE name = 'max_budgets'")
+    await conn.execute("ALTER TABLE bf_shared.tenant_config DISABLE TRIGGER USER")
+    await conn.execute(
+        """UPDATE bf_shared.tenant_config SET apg_integrations = '{"teleport": 1}',
+                  usage_limits = '{"max_budgets": 500, "max_wishes": 3}', max_budget_lines = 100000"""
+    )
+    await conn.execute("ALTER TABLE bf_shared.tenant_config ENABLE TRIGGER USER")
+    before = await conn.fetchval(_CONFIG)
+    await _ok(await api.client.delete(_PATH))
+    await _ok(await confirmed(api.client, f"{_PATH}/purge", headers=_WAIT))
+    restored = await _ok(await api.client.post(f"{_PATH}/restore", headers=_WAIT))
+    assert restored["state"] == "active", restored
+    assert await conn.fetchval(_CONFIG) == before
+    with pytest.raises(asyncpg.CheckViolationError, match="teleport"):
+        await conn.execute("UPDATE bf_shared.tenant_config SET apg_integrations = '{\"teleport\": 2}'")
 
 
 def _timeless(value: Any) -> Any:
