@@ -62,7 +62,7 @@ async def test_a_role_that_may_change_nothing_finds_no_way_around(
     async with served("--with-worker", env=environment(dsn), directory=tmp_path) as serving:
         base_url = str(serving.client.base_url).rstrip("/")
         for role, key in keys.items():
-            with subtests.test(role):
+            with subtests.test(role.value):
                 await _fuzz(base_url, key, tmp_path, phases="examples,fuzzing", examples=10_000 if _FULL else 2)
         assert (await serving.client.get("/v1/tenants")).json() == {"items": []}
         assert (await serving.client.get("/v1/operations")).json() == {"items": []}
