@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
@@ -120,7 +120,7 @@ def indexes(
     if unused and invalid:
         raise usage({"--invalid": "is shown alone, without --unused"})
     order = _order(order_by, page_queries.IndexOrder)
-    only = cast(Literal["", "unused", "invalid"], "unused" if unused else "invalid" if invalid else "")
+    only: Literal["", "unused", "invalid"] = "unused" if unused else "invalid" if invalid else ""
 
     async def read(conn: Connection) -> Listing[Any]:
         return await service.indexes(
