@@ -25,32 +25,32 @@ ConnectionOrder = Literal["connections", "-connections", "waiting", "-waiting"]
 Position = tuple[float | int | None, Sequence[str]]
 
 _TABLES: Final = """
-SELECT t.tenant_id, t.table_name, s.taken_at, t.total_bytes, t.heap_bytes, t.index_bytes, t.toast_bytes, t.live_rows,
+       t.tenant_id, t.table_name, s.taken_at, t.total_bytes, t.heap_bytes, t.index_bytes, t.toast_bytes, t.live_rows,
        t.dead_rows, t.sequential_scans, t.index_count, t.policy_count, t.rls_enabled, t.rls_forced, t.last_vacuum_at,
        t.last_analyze_at
   FROM bf_control.table_snapshot t JOIN bf_control.schema_snapshot s ON s.tenant_id = t.tenant_id
  WHERE ($2::text IS NULL OR t.table_name = $2)
 """
 _INDEXES: Final = """
-SELECT t.tenant_id, t.index_name, t.table_name, s.taken_at, t.bytes, t.scans, t.tuples_read, t.tuples_fetched,
+       t.tenant_id, t.index_name, t.table_name, s.taken_at, t.bytes, t.scans, t.tuples_read, t.tuples_fetched,
        t.is_unique, t.is_valid, t.is_unused
   FROM bf_control.index_snapshot t JOIN bf_control.schema_snapshot s ON s.tenant_id = t.tenant_id
  WHERE ($2::text IS NULL OR t.table_name = $2)
 """
 _SCHEMAS: Final = """
-SELECT t.tenant_id, t.taken_at, t.total_bytes, t.heap_bytes, t.index_bytes, t.toast_bytes, t.live_rows, t.dead_rows,
+       t.tenant_id, t.taken_at, t.total_bytes, t.heap_bytes, t.index_bytes, t.toast_bytes, t.live_rows, t.dead_rows,
        t.table_count, t.index_count, t.invalid_indexes, t.unused_indexes, t.missing_tables, t.missing_indexes,
        t.open_tables, t.intact
   FROM bf_control.schema_snapshot t
  WHERE $2::text IS NULL
 """
 _STATEMENTS: Final = """
-SELECT t.id, t.tenant_id, t.role, t.query, t.calls, t.total_ms, t.mean_ms, t.max_ms, t.rows, t.blocks_read
+       t.id, t.tenant_id, t.role, t.query, t.calls, t.total_ms, t.mean_ms, t.max_ms, t.rows, t.blocks_read
   FROM bf_control.statement_snapshot t
  WHERE ($2::text IS NULL OR t.role = $2)
 """
 _CONNECTIONS: Final = """
-SELECT t.role, t.application, t.state, t.connections, t.waiting, t.oldest_transaction_seconds,
+       t.role, t.application, t.state, t.connections, t.waiting, t.oldest_transaction_seconds,
        t.longest_in_state_seconds
   FROM bf_control.connection_snapshot t
  WHERE ($1::text IS NULL OR t.role = $1) AND ($2::text IS NULL OR t.state = $2)
@@ -96,7 +96,9 @@ def _statements(
 ) -> Mapping[tuple[str, str, bool], str]:
     """By what is chosen, the order, and whether it begins beyond a row."""
     return {
-        (chosen, order, beyond): " ".join((select, some[chosen], *_walk(order, names, beyond=beyond), "LIMIT $7"))
+        (chosen, order, beyond): " ".join(
+            ("SELECT", select, some[chosen], *_walk(order, names, beyond=beyond), "LIMIT $7")
+        )
         for chosen, order, beyond in product(some, orders, (False, True))
     }
 
