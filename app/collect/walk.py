@@ -86,7 +86,7 @@ class Walk:
 
     async def _look(self, tenant_ids: Sequence[str], done: int, layout: Layout) -> None:
         async with self._transaction() as conn:
-            await walk_queries.prepare(conn)
+            await walk_queries.prepare(conn, alone=len(tenant_ids) == 1)
             await walk_queries.look(conn, tenant_ids, layout)
             await round_queries.advance(conn, Collector.TENANTS, reached=tenant_ids[-1], tenants=done + len(tenant_ids))
 
