@@ -24,6 +24,8 @@ from app.audit.anchors import Anchors
 from app.audit.denials import Denials
 from app.audit.schemas import AuditRecordOut, VerifiedOut
 from app.catalog import routes as catalog
+from app.collect import routes as collect
+from app.collect.schemas import PAGES
 from app.config import routes as config
 from app.config.schemas import VersionOut
 from app.dashboard import routes as dashboard
@@ -100,6 +102,7 @@ _ROUTERS = (
     webhooks.router,
     operations.router,
     isolation.router,
+    collect.router,
     audit.router,
     health.router,
     dashboard.router,
@@ -121,6 +124,7 @@ _TAGS = {
     "operations": "Long work: following it, stopping it, doing it again",
     "audit": "Who did what, and proof that nothing of it was altered",
     "health": "Probes",
+    "monitoring": "Sizes, rows, indexes, statements and connections, as they were last looked at",
 }
 
 
@@ -209,6 +213,7 @@ def _describe(app: FastAPI) -> None:
             VerificationOut,
             *_INTEGRATIONS,
             *_WEBHOOKS,
+            *PAGES,
             ApiKeyOut,
             NewApiKeyOut,
             StoredPlanOut,

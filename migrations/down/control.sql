@@ -64,6 +64,13 @@ DROP FUNCTION IF EXISTS
     bf_control.make_role(text, text), bf_control.drop_role(text), bf_control.has_tenant_roles(),
     bf_control.tenants_role(), bf_control.tenant_role(text);
 
+DROP TABLE IF EXISTS
+    bf_control.collection_lease, bf_control.collection, bf_control.schema_snapshot, bf_control.table_snapshot,
+    bf_control.index_snapshot, bf_control.size_history, bf_control.fleet_snapshot, bf_control.connection_snapshot,
+    bf_control.statement_snapshot;
+
+DROP FUNCTION IF EXISTS bf_control.statement_statistics_state(), bf_control.statement_statistics(integer);
+
 DROP TABLE IF EXISTS bf_control.audit_seal, bf_control.audit_segment, bf_control.audit_chain;
 
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
