@@ -81,7 +81,7 @@ _SCHEMA: Final[dict[str, Any]] = {
     "open_tables": [],
     "intact": False,
 }
-_NOTE: Final = {
+_NOTE: Final[dict[str, Any]] = {
     "reason": "The extension pg_stat_statements is not installed in this database.",
     "mend": "CREATE EXTENSION pg_stat_statements;",
 }

@@ -42,7 +42,7 @@ async def counted(preloaded: Cluster) -> tuple[str, Cluster]:
     await collect(dsn, Collector.STATEMENTS)
     _, collection = await _seen(dsn)
     assert "may not be read" in collection.notes[0].reason
-    await admin.execute(collection.notes[0].mend)
+    await admin.execute(collection.notes[0].mend or "")
     await admin.close()
     return dsn, preloaded
 
