@@ -1,4 +1,4 @@
-"""SQL of who uses more than a limit allows, by the counters that every COMMIT settles."""
+"""SQL of who uses more than a limit allows, by the counters that every COMMIT settles and the sizes last collected."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -18,14 +18,18 @@ SELECT tenant_id FROM bf_control.tenant
 """
 # What a tenant may use is said as usage_judge() does. Deleted ones use what they used.
 _KEEP = """
-WITH found AS (
+WITH used AS (
+    SELECT c.tenant_id, c.limit_name, c.used FROM bf_control.usage_counter c WHERE c.tenant_id = ANY ($1::text[])
+     UNION ALL
+    SELECT s.tenant_id, 'storage_mb', ceil(s.total_bytes / 1048576.0)::bigint
+      FROM bf_control.schema_snapshot s WHERE s.tenant_id = ANY ($1::text[])
+), found AS (
     SELECT c.tenant_id, c.limit_name, c.used, coalesce(o.value, b.value, l.default_value) AS allowed
-      FROM bf_control.usage_counter c
+      FROM used c
       JOIN bf_control.tenant t ON t.tenant_id = c.tenant_id AND t.state IN ('active', 'suspended')
       JOIN bf_control.usage_limit l ON l.name = c.limit_name
       LEFT JOIN bf_control.tenant_limit o ON o.tenant_id = c.tenant_id AND o.limit_name = c.limit_name
       LEFT JOIN bf_control.usage_limit_tier b ON b.limit_name = c.limit_name AND b.tier = t.subscription_tier
-     WHERE c.tenant_id = ANY ($1::text[])
 ), excess AS (
     SELECT f.tenant_id, f.limit_name, f.used, f.allowed FROM found f WHERE f.used > f.allowed
 ), settled AS (

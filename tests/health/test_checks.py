@@ -32,6 +32,13 @@ INSERT INTO bf_control.collection (collector, started_at, ended_at, succeeded_at
 SELECT c, now(), now(), now(), 1 FROM unnest(ARRAY['fleet', 'tenants']) AS c
     ON CONFLICT (collector) DO UPDATE SET succeeded_at = now(), error = NULL
 """
+# A byte more than 2 MiB, as a collector saw it.
+_LARGE = """
+INSERT INTO bf_control.schema_snapshot
+    (tenant_id, taken_at, measured_at, total_bytes, heap_bytes, index_bytes, toast_bytes, live_rows, dead_rows,
+     table_count, index_count, invalid_indexes, unused_indexes, missing_tables, missing_indexes, open_tables)
+VALUES ('globex', now(), now(), 2097153, 0, 0, 0, 0, 0, 6, 20, 0, 0, '{}', '{}', '{}')
+"""
 _LATE = {Collector.FLEET: timedelta(minutes=10), Collector.TENANTS: timedelta(hours=1)}
 # As a collector leaves it of a server that is well.
 _FLEET = """
@@ -223,6 +230,13 @@ async def test_a_tenant_that_uses_more_than_it_may(
     assert (over["observed"], "(acme_corp)" in over["reason"]) == (1, True)
     await alone.client.patch("/v1/tenants/acme_corp/limits", json={"max_budgets": 5, "max_budget_lines": None})
     assert await excess.look(alone.database) == 0
+    await becomes(alone, "tenants_over_limit", "pass")
+    await conn.execute(_LARGE)
+    await alone.client.patch("/v1/tenants/globex/limits", json={"storage_mb": 2})
+    assert await excess.look(alone.database) == 1
+    assert "(globex)" in (await becomes(alone, "tenants_over_limit", "warn"))["reason"]
+    await conn.execute("SELECT bf_shared.delete_tenant('globex', 'tests')")
+    assert await excess.look(alone.database) == 0, "it uses what it used"
     await becomes(alone, "tenants_over_limit", "pass")
 
 
