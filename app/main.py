@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.routing import BaseRoute
@@ -30,13 +29,18 @@ from app.config import routes as config
 from app.config.schemas import VersionOut
 from app.dashboard import routes as dashboard
 from app.db.pool import Database
-from app.db.pools import ddl_database, request_database
+from app.db.pools import ddl_database, health_database, request_database
 from app.db.readiness import Readiness
 from app.errors import AppError
 from app.features import ofrep
 from app.features import routes as features
 from app.features.cache import FlagCache
 from app.health import routes as health
+from app.health import tenant_routes as tenant_health
+from app.health.model import Pool
+from app.health.schemas import HealthSummary
+from app.health.summary import Summary, thresholds_of
+from app.health.tenant_schemas import TenantHealth
 from app.http import auth, problem
 from app.http.context import RequestContext
 from app.http.dependencies import HttpServices
@@ -62,7 +66,8 @@ from app.operations.schemas import OperationOut, ProblemOut
 from app.operations.waiter import Waiter
 from app.plans import routes as plans
 from app.plans.schemas import StoredPlanOut
-from app.schema import files, startup
+from app.release import release
+from app.schema import files, script, startup
 from app.schema import routes as schema
 from app.schema.expected import ExpectedTenants
 from app.schema.script import Target
@@ -105,6 +110,7 @@ _ROUTERS = (
     collect.router,
     audit.router,
     health.router,
+    tenant_health.router,
     dashboard.router,
 )
 _TAGS = {
@@ -123,7 +129,7 @@ _TAGS = {
     "isolation": "Whether every tenant is held apart",
     "operations": "Long work: following it, stopping it, doing it again",
     "audit": "Who did what, and proof that nothing of it was altered",
-    "health": "Probes",
+    "health": "How the service is, and each tenant: probes, checks, reasons and what mends them",
     "monitoring": "Sizes, rows, indexes, statements and connections, as they were last looked at",
 }
 
@@ -145,9 +151,11 @@ class Services(HttpServices):
     backups_configured: bool
     expected: ExpectedTenants
     second_approver: bool
+    summary: Summary
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
+        self.readiness.draining = True
         self.waiter.release()
         if self.worker is not None:
             self.worker.stop()
@@ -157,7 +165,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
     """The application; it connects when it starts, and starts without its database too."""
     app = FastAPI(
         title="APG Budgeting & Forecasting: tenant control plane",
-        version=_version(),
+        version=release(),
         summary="Provisions, configures, migrates and watches tenants, each in a PostgreSQL schema of its own.",
         lifespan=_lifespan(settings, with_worker=with_worker),
         docs_url=None,  # FastAPI's pages load their scripts from a CDN
@@ -187,13 +195,6 @@ def _routes() -> list[BaseRoute]:
     return every.routes
 
 
-def _version() -> str:
-    try:
-        return version("apg-bf-tenant-admin")
-    except PackageNotFoundError:
-        return "0+unknown"
-
-
 def _describe(app: FastAPI) -> None:
     generate = app.openapi
 
@@ -217,6 +218,8 @@ def _describe(app: FastAPI) -> None:
             ApiKeyOut,
             NewApiKeyOut,
             StoredPlanOut,
+            HealthSummary,
+            TenantHealth,
         ):
             examples = model.model_json_schema()["examples"]
             schemas.setdefault(model.__name__, model.model_json_schema())["examples"] = examples
@@ -230,6 +233,7 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = request_database(settings)
         ddl = ddl_database(settings, application_name="bf-admin api ddl")
+        looking = health_database(settings)
         readiness = Readiness()
         keys, use = Keys(settings.api_key_pepper.get_secret_value()), KeyUse(database)
         provider = Provider.of(settings)
@@ -254,9 +258,10 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             expected=ExpectedTenants(ddl, files.migrations()),
             second_approver=settings.second_approver,
             worker=Worker(settings, ddl, readiness) if with_worker else None,
+            summary=_summary(settings, database, looking),
         )
         app.state.services = services
-        async with database, ddl:
+        async with database, ddl, looking:
             services.waiter.start()
             services.denials.start()
             tasks = [
@@ -271,6 +276,17 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
                 await _stop(services, tasks)
 
     return lifespan
+
+
+def _summary(settings: Settings, requests: Database, looking: Database) -> Summary:
+    return Summary(
+        looking,
+        pool=lambda: Pool(in_use=requests.in_use, most=requests.max_size),
+        latest=script.latest(files.migrations()),
+        release=release(),
+        interval=settings.health_interval,
+        thresholds=thresholds_of(settings),
+    )
 
 
 async def _prepare(settings: Settings, services: Services, ddl: Database) -> None:
@@ -297,6 +313,7 @@ async def _stop(services: Services, tasks: list[asyncio.Task[None]]) -> None:
     preparing.cancel()
     using.cancel()
     listening = [services.waiter.stop(), services.flags.stop(), services.known_keys.stop(), services.denials.stop()]
+    listening.append(services.summary.stop())
     if services.access_tokens is not None:
         listening.append(services.access_tokens.stop())
     ended = await asyncio.gather(*listening, *tasks, return_exceptions=True)

@@ -258,6 +258,10 @@ class Settings(BaseSettings):
         timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."
     )
 
+    health_interval: float = Field(
+        5.0, ge=0.05, le=300, description="Seconds between two looks of an API process at what /health tells."
+    )
+
     second_approver: bool = Field(
         default=False, description="Whether a plan of destruction needs the approval of a second admin."
     )

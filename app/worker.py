@@ -18,6 +18,7 @@ from app.db.pool import Connection, Database
 from app.db.pools import collecting_database, ddl_database
 from app.db.readiness import Readiness
 from app.errors import AppError, DatabaseError
+from app.health.keeper import Keeper
 from app.http import queries as idempotency
 from app.integrations.endpoint import Policy
 from app.integrations.pinned import Pinned
@@ -30,6 +31,7 @@ from app.operations import queries as operation_queries
 from app.operations import service as operations
 from app.operations.executor import Executor, Handler
 from app.operations.model import Kind, Operation
+from app.release import release
 from app.schema import files, service, startup
 from app.schema.expected import ExpectedTenants
 from app.schema.handlers import DowngradeHandler, UpgradeHandler
@@ -144,6 +146,7 @@ class Worker:
         self._readiness = readiness
         self._runner = Runner(database, self._executor(), concurrency=settings.worker_concurrency)
         self._dispatcher = dispatcher(settings, database)
+        self._keeper = Keeper(database, release=release())
         self._sealer = Sealer(
             database,
             anchoring=Anchors.of(settings),
@@ -167,6 +170,7 @@ class Worker:
             asyncio.create_task(self._purge(), name="purge"),
             asyncio.create_task(self._isolation(), name="isolation"),
             asyncio.create_task(self._sealer.run(), name="sealer"),
+            asyncio.create_task(self._keeper.run(), name="keeper"),
             asyncio.create_task(self._collect(), name="collector"),
         ]
         telling = asyncio.create_task(self._dispatcher.run(self._runner.stopping), name="webhooks")
@@ -179,6 +183,7 @@ class Worker:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            await self._keeper.leave()
 
     async def _sweep(self) -> None:
         """A job can be lost with its database (the queue drops what it could not mark): look for those."""

@@ -4,6 +4,7 @@
     provision    POST against setup_tenant() one by one, the 1,000th tenant against the 100th, `bf-admin up`
     throughput   CPU of the whole system for a tenant, many at once, against setup_tenant()
     authentication  CPU that a key or a token adds to a request
+    health       /health against a bare route that returns the same bytes; pollers among 1,000 tenants
     idle         queries of processes that nobody talks to
     collection   CPU of a full collection, its longest transaction, both as tenants grow
     config_read  GET of a tenant's configuration against a bare route that selects the same row
@@ -27,6 +28,7 @@ from bench import (
     authentication,
     collection,
     config_read,
+    health,
     idle,
     limits,
     lists,
@@ -43,6 +45,7 @@ MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "authentication": authentication.main,
     "provision": provision.main,
     "throughput": throughput.main,
+    "health": health.main,
     "idle": idle.main,
     "collection": collection.main,
     "config_read": config_read.main,

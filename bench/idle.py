@@ -26,7 +26,10 @@ from bench.support import Server
 _LOG_ALL: Final = ("ALTER SYSTEM SET log_statement = 'all'", "ALTER SYSTEM SET log_line_prefix = '%a|'")
 _RELOAD: Final = "SELECT pg_reload_conf()"
 _STATEMENT: Final = re.compile(r"^(?P<application>bf-admin[^|]*)\|LOG:  (?:statement|execute [^:]*): (?P<text>.*)$")
-_OURS: Final = {"api": ("bf-admin api", "bf-admin api ddl", "bf-admin listener"), "worker": ("bf-admin worker",)}
+_OURS: Final = {
+    "api": ("bf-admin api", "bf-admin api health", "bf-admin api ddl", "bf-admin listener"),
+    "worker": ("bf-admin worker",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Final
 
 from app.apikeys import queries
 from app.apikeys.model import ApiKey
-from app.apikeys.service import Keys, not_valid, parts_of
+from app.apikeys.service import PREFIX, Keys, not_valid, parts_of
 from app.apikeys.use import KeyUse
 from app.db.listener import Listener
 from app.db.pool import Database
@@ -46,6 +46,11 @@ class KeyCache:
 
     async def stop(self) -> None:
         await self._listener.stop()
+
+    def holds(self, presented: str) -> bool:
+        """Whether verify() can say without the database whether the key is good."""
+        kept = self._kept.get(presented.partition(".")[0].removeprefix(PREFIX))
+        return kept is not None and asyncio.get_running_loop().time() < kept.until
 
     async def verify(self, presented: str) -> ApiKey:
         """Raises InvalidCredentials, with the same words whatever is wrong with the key."""

@@ -1,7 +1,6 @@
 """Command line composition root: opens transactions, calls services."""
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -22,13 +21,16 @@ from app.cli import (
     schema,
     secrets,
     serve,
+    status,
     tenants,
+    top,
     transfer,
     webhooks,
 )
 from app.cli.failure import Commands, Failure
 from app.db.embedded import EmbeddedError
 from app.errors import AppError
+from app.release import release
 from app.schema.script import MigrationFileError
 
 cli = typer.Typer(
@@ -45,6 +47,8 @@ tenants.register(cli)
 transfer.register(cli)
 limits.register(cli)
 doctor.register(cli)
+status.register(cli)
+top.register(cli)
 cli.add_typer(keys.cli, name="api-key", help="API keys: create, list, revoke.")
 cli.add_typer(features.cli, name="features", help="A tenant's features: list, enable, disable, reset.")
 cli.add_typer(catalog.cli, name="catalog", help="What there is to choose from: features and tiers.")
@@ -66,10 +70,7 @@ cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 def _version(asked: bool) -> None:
     if not asked:
         return
-    try:
-        typer.echo(f"bf-admin {version('apg-bf-tenant-admin')}")
-    except PackageNotFoundError:
-        typer.echo("bf-admin 0+unknown")
+    typer.echo(f"bf-admin {release()}")
     raise typer.Exit
 
 

@@ -120,6 +120,15 @@ class Database:
             raise no_connection()
         return self._pool
 
+    @property
+    def max_size(self) -> int:
+        return self._max_size
+
+    @property
+    def in_use(self) -> int:
+        """Connections that somebody has at this moment."""
+        return 0 if self._pool is None else self._pool.get_size() - self._pool.get_idle_size()
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection in autocommit. Raises Unavailable when there is none, DatabaseError for the rest.

@@ -9,9 +9,10 @@ from app.settings import Settings
 QUEUE_CONNECTIONS: Final = 2
 # A collector's: one, and another while that is replaced.
 COLLECTING_CONNECTIONS: Final = 2
-# Beside those of its requests, a `serve` listens with three (operations, features, API keys), and while it starts
-# looks at its schema with another; a worker listens for events with one.
+# Beside those of its requests, a `serve` listens with three (operations, features, API keys), looks at its health with
+# one, and while it starts at its schema with another; a worker listens for events with one.
 _LISTENERS: Final = 3
+_HEALTH: Final = 1
 _EVENT_LISTENER: Final = 1
 _STARTING: Final = 1
 # A request waits for nobody's lock longer than a client should wait for a 503.
@@ -21,15 +22,24 @@ _SET_REQUEST_SETTINGS: Final = "SET LOCAL lock_timeout = '2s'"
 
 def request_database(settings: Settings) -> Database:
     """Connections for requests, by way of PgBouncer where the settings name a direct way beside it."""
+    return _requests(settings, max_size=settings.db_pool_max, application_name="bf-admin api", command_timeout=10.0)
+
+
+def health_database(settings: Settings) -> Database:
+    """The way of requests, for who looks how it is: one connection, that no request takes."""
+    return _requests(settings, max_size=_HEALTH, application_name="bf-admin api health", command_timeout=2.0)
+
+
+def _requests(settings: Settings, *, max_size: int, application_name: str, command_timeout: float) -> Database:
     pooled = settings.direct_database_url is not None
     return Database(
         settings.dsn(),
-        max_size=settings.db_pool_max,
-        application_name="bf-admin api",
+        max_size=max_size,
+        application_name=application_name,
         pooled=pooled,
         opening=_SET_REQUEST_SETTINGS if pooled else None,
         server_settings=None if pooled else _REQUEST_SETTINGS,
-        command_timeout=10.0,
+        command_timeout=command_timeout,
     )
 
 
@@ -69,7 +79,7 @@ def collecting_database(settings: Settings) -> Database:
 
 def most_connections(settings: Settings) -> int:
     """What one `serve` and one `worker` open when both are at their busiest."""
-    serve = settings.db_pool_max + _LISTENERS + _STARTING
+    serve = settings.db_pool_max + _LISTENERS + _HEALTH + _STARTING
     worker = _ddl_connections(settings) + QUEUE_CONNECTIONS + _EVENT_LISTENER + COLLECTING_CONNECTIONS
     return serve + worker
 

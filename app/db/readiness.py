@@ -18,11 +18,12 @@ class Starting(Unavailable):
 class Readiness:
     """Ready once prepare() has succeeded. What is waited for until then is in the log: strangers see this.
 
-    `failure` is what no waiting helps: the process is about to end.
+    `failure` is what no waiting helps: the process is about to end. So it is, in order, once it is `draining`.
     """
 
     def __init__(self) -> None:
         self._ready = asyncio.Event()
+        self.draining = False
         self.failure: AppError | None = None
 
     @property

@@ -13,7 +13,7 @@ from app.features.cache import FlagCache, Kept
 from app.http import conditional
 from app.http.auth import Actor, CurrentReader, is_foreign
 from app.http.dependencies import PROBLEMS, problems
-from app.http.openapi import ETAG, NOT_MODIFIED
+from app.http.openapi import ETAG, IF_NONE_MATCH, NOT_MODIFIED
 
 router = APIRouter(prefix="/ofrep/v1/evaluate/flags", tags=["ofrep"])
 
@@ -87,15 +87,6 @@ _BODY: Final[dict[str, Any]] = {
 }
 
 
-_IF_NONE_MATCH: Final[dict[str, Any]] = {
-    "name": "if-none-match",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "description": "Answer 304 while it has this ETag",
-}
-
-
 def _failed(status: int, description: str) -> dict[int | str, dict[str, Any]]:
     failure = {"schema": {"$ref": "#/components/schemas/EvaluationFailure"}}
     content = {"application/json": failure, **PROBLEMS[status]["content"]}
@@ -110,7 +101,7 @@ _WRONG: Final = _failed(400, "PARSE_ERROR, TARGETING_KEY_MISSING or INVALID_CONT
     summary="Evaluate all flags of a tenant (OFREP)",
     response_model=Flags,
     responses={200: {"headers": ETAG}, 304: NOT_MODIFIED, **_WRONG, **problems(413, 422)},
-    openapi_extra={**_BODY, "parameters": [_IF_NONE_MATCH]},
+    openapi_extra={**_BODY, "parameters": [IF_NONE_MATCH]},
 )
 async def evaluate_flags(request: Request, actor: CurrentReader) -> Response:
     """A tenant's features; `context.targetingKey` is its id. Nothing changes, so that no Idempotency-Key is taken."""

@@ -99,13 +99,25 @@ CurrentReader = Annotated[Actor, Depends(RequireRole(Role.READER, in_body=True))
 Public = Depends(public)
 
 
-async def _authenticate(request: Request) -> Actor:
-    """Raises Unauthenticated."""
+def is_known(request: Request) -> bool:
+    """Whether it takes no database to say who calls."""
     services: HttpServices = request.app.state.services
+    _, presented = _presented(request)
+    return presented is not None and services.known_keys.holds(presented)
+
+
+def _presented(request: Request) -> tuple[str, str | None]:
+    """What is in Authorization, and what goes for a key."""
     headers = request.headers
     scheme, _, bearer = headers.get("Authorization", "").partition(" ")
     bearer = bearer.strip(" ") if scheme.lower() == "bearer" else ""
-    presented = bearer or headers.get("X-API-Key")
+    return bearer, bearer or headers.get("X-API-Key")
+
+
+async def _authenticate(request: Request) -> Actor:
+    """Raises Unauthenticated."""
+    services: HttpServices = request.app.state.services
+    bearer, presented = _presented(request)
     if presented is None:
         also = "" if services.access_tokens is None else " An access token goes into Authorization, too."
         raise Unauthenticated(f"Send an API key: Authorization: Bearer KEY, or X-API-Key: KEY.{also}")

@@ -25,7 +25,7 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _IDS: Final = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT: Final = re.compile(rb"00" + _IDS + rb"|(?!00|ff)[0-9a-f]{2}" + _IDS + rb"(?:-.{0,200})?")
 # Probes come every few seconds: at INFO they would be most of the log.
-_QUIET_PATHS: Final = frozenset({"/livez", "/readyz"})
+_QUIET_PATHS: Final = frozenset({"/livez", "/readyz", "/health"})
 _MOST_HEADERS: Final = 100
 _MAX_HEAD: Final = 32 * 1024
 # Seconds in which a client that sends too much may go on, and then read why it should not.

@@ -26,6 +26,14 @@ _TENANT_LINK: Final = {
 }
 
 ETAG: Final = {"ETag": _header("Strong entity tag of this representation", examples=['"3q2-7wEjRWeJq83vASNFZw"'])}
+# Of a route that reads the header itself.
+IF_NONE_MATCH: Final[dict[str, Any]] = {
+    "name": "if-none-match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Answer 304 while it has this ETag",
+}
 NOT_MODIFIED: Final = {"description": "It is as the client has it", "headers": ETAG}
 
 _WORK_HEADERS: Final = {

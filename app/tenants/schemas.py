@@ -11,7 +11,7 @@ from app.config.schemas import ConfigIn, ConfigOut
 from app.features.model import TenantFeature
 from app.features.schemas import EXAMPLE as FEATURE_EXAMPLE
 from app.features.schemas import FeatureOut, FeaturesOut
-from app.health.schemas import Health
+from app.health.tenant_schemas import VERDICT_EXAMPLE, TenantVerdict
 from app.http.values import printable
 from app.integrations.request import Rules
 from app.integrations.schemas import IntegrationsIn
@@ -246,7 +246,7 @@ class TenantFull(TenantOut):
                     "features": [FEATURE_EXAMPLE],
                     "limits": {"max_budget_lines": 100000, "forecast_horizon_limit": 60, "max_budgets": 500},
                     "integrations": {},
-                    "health": {"status": "pass", "checks": {"state": {"status": "pass", "observed": "active"}}},
+                    "health": VERDICT_EXAMPLE,
                 }
             ]
         }
@@ -256,11 +256,11 @@ class TenantFull(TenantOut):
     features: list[FeatureOut] | None = Field(description="Those that are enabled")
     limits: dict[str, Any] | None = Field(description="Values by name, as tenant_config has them")
     integrations: dict[str, Any] | None
-    health: Health
+    health: TenantVerdict
 
     @classmethod
     def whole(
-        cls, tenant: Tenant, settings: TenantSettings | None, features: list[TenantFeature], health: Health
+        cls, tenant: Tenant, settings: TenantSettings | None, features: list[TenantFeature], health: TenantVerdict
     ) -> Self:
         known: dict[str, Any] = dict.fromkeys(("config", "features", "limits", "integrations"))
         if settings is not None:

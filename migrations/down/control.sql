@@ -57,6 +57,8 @@ DROP FUNCTION IF EXISTS bf_control.queue_event(bf_control.event);
 
 DROP TABLE IF EXISTS bf_control.webhook, bf_control.event;
 
+DROP TABLE IF EXISTS bf_control.worker, bf_control.limit_excess, bf_control.limit_round;
+
 DROP TABLE IF EXISTS bf_control.isolation_check;
 
 DROP FUNCTION IF EXISTS

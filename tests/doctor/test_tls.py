@@ -3,66 +3,32 @@
 0.0.0.0 leads to this machine, and is no address of its loopback: a host elsewhere, as far as a URL shows.
 """
 
-import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from app.db.embedded import Binaries
 from tests.doctor.support import check, shell
-from tests.support.cluster import Cluster, binaries_under_test
+from tests.support import tls
+from tests.support.cluster import Cluster
 from tests.support.pgbouncer import PgBouncer
 from tests.support.processes import environment
-
-_DEBIAN = Path("/usr/lib/postgresql")
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose server can do TLS: the one under test, or Debian's where that is a build without."""
-    chosen = next((binaries for binaries in _installations() if _knows_tls(binaries)), None)
-    if chosen is None:
-        raise RuntimeError("No PostgreSQL with TLS is here, and these tests are of it: apt-get install postgresql")
-    running = Cluster.start(tmp_path_factory.mktemp("tls") / "data", settings={"fsync": "off"}, binaries=chosen)
+    running = Cluster.start(tmp_path_factory.mktemp("tls") / "data", settings={"fsync": "off"}, binaries=tls.binaries())
     try:
         yield running
     finally:
         running.stop()
 
 
-def _installations() -> Iterator[Binaries]:
-    yield binaries_under_test()
-    for path in sorted(_DEBIAN.glob("*/bin/initdb"), reverse=True):
-        yield Binaries.at(path.parent)
-
-
-def _knows_tls(binaries: Binaries) -> bool:
-    """Builds that come without pg_config, as npm's do, come without TLS."""
-    asked = [binaries.bin_dir / "pg_config", "--configure"]
-    return asked[0].exists() and "openssl" in subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-
-
-def _certify(own: Cluster) -> Path:
-    """server.crt and server.key of one's own in the data directory; returns the certificate."""
-    cluster = (own.server.data_dir / "postgres").resolve()
-    key, certificate = cluster / "server.key", cluster / "server.crt"
-    subprocess.run(
-        ["openssl", "req", "-new", "-x509", "-nodes", "-days", "2", "-subj", "/CN=doctor", "-keyout", key,
-         "-addext", "subjectAltName=IP:0.0.0.0", "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    for path in (key, certificate):
-        os.chown(path, cluster.stat().st_uid, cluster.stat().st_gid)
-    key.chmod(0o600)
-    return certificate
-
-
 @pytest.fixture
 async def elsewhere(own: Cluster) -> AsyncIterator[dict[str, str]]:
     """A server with a certificate and without TLS, at a host that is not local."""
-    _certify(own)
+    tls.certify(own)
     yield environment((await own.create_database()).replace("127.0.0.1", "0.0.0.0"))  # noqa: S104 -- no server listens
     admin = await own.superuser("postgres")
     await admin.execute("ALTER SYSTEM RESET ALL")
@@ -115,7 +81,7 @@ async def test_a_server_without_tls_where_the_url_asks_for_it(own: Cluster, else
 async def test_a_certificate_that_nobody_known_has_signed(own: Cluster, elsewhere: dict[str, str]) -> None:
     await _run(own, "ALTER SYSTEM SET ssl = on;\nSELECT pg_reload_conf();")
     url = f"{elsewhere['DATABASE_URL']}?sslmode=verify-full"
-    trusted = _certify(own)
+    trusted = tls.certify(own)
     await _run(own, "SELECT pg_reload_conf();")
     for root in ("/etc/ssl/certs/ca-certificates.crt", "/nowhere"):
         finding = await check("connection", {**elsewhere, "DATABASE_URL": f"{url}&sslrootcert={root}"}, "fail")
@@ -130,15 +96,15 @@ async def test_this_machine_needs_none(own: Cluster) -> None:
 
 
 async def test_tls_that_ends_at_the_pooler(own: Cluster, elsewhere: dict[str, str], tmp_path: Path) -> None:
-    certificate = _certify(own)
-    tls = {
+    certificate = tls.certify(own)
+    encrypting = {
         "client_tls_sslmode": "require",
         "client_tls_cert_file": str(certificate),
         "client_tls_key_file": str(certificate.with_suffix(".key")),
     }
     direct = elsewhere["DATABASE_URL"]
     for mode, status in (("disable", "warn"), ("prefer", "pass")):
-        with PgBouncer(own, settings={**tls, "listen_addr": "0.0.0.0", "server_tls_sslmode": mode}) as pooler:  # noqa: S104
+        with PgBouncer(own, settings={**encrypting, "listen_addr": "0.0.0.0", "server_tls_sslmode": mode}) as pooler:  # noqa: S104
             url = pooler.through(direct).replace("127.0.0.1", "0.0.0.0") + "?sslmode=require"  # noqa: S104
             finding = await check("tls", {**elsewhere, "DATABASE_URL": url}, status)
         if status == "warn":

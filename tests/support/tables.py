@@ -10,7 +10,8 @@ SELECT format('SELECT %L::text AS name, count(*) AS rows FROM %I.%I', concat(n.n
               n.nspname, c.relname)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname IN ('bf_control', 'bf_queue', 'bf_shared') AND c.relkind IN ('r', 'p')
-   AND c.relname NOT IN ('audit_seal', 'audit_segment', 'isolation_check', 'collection', 'size_history')
+   AND c.relname NOT IN ('audit_seal', 'audit_segment', 'isolation_check', 'collection', 'size_history', 'worker',
+                         'limit_excess')
    AND c.relname NOT LIKE '%\_snapshot'
  ORDER BY n.nspname, c.relname
 """

@@ -51,7 +51,8 @@ async def test_it_is_the_basic_view_and_five_parts(api: Api) -> None:
     assert whole["integrations"] == {"auth_rbac": {"realm": None}}
     assert whole["health"]["status"] == "pass"
     assert {name: check["observed"] for name, check in whole["health"]["checks"].items()} == {
-        "state": "active", "schema_version": LATEST, "last_operation": "succeeded",
+        "state": "active", "schema_version": LATEST, "last_operation": "succeeded", "catalogue": "as it was made",
+        "isolation": 0,
     }  # fmt: skip
 
 
@@ -62,7 +63,10 @@ async def test_before_there_is_a_schema_its_parts_are_null_and_its_health_warns(
     assert whole["health"]["status"] == "warn"
     checks = whole["health"]["checks"]
     assert (checks["state"]["status"], checks["state"]["observed"]) == ("warn", "provisioning")
-    assert checks["schema_version"] == {"status": "warn", "observed": None, "reason": "there is no schema"}
+    mend = {"method": "GET", "path": whole["last_operation"]}
+    assert checks["schema_version"] == {
+        "status": "warn", "observed": None, "reason": "there is no schema", "mend": mend, "time": None,
+    }  # fmt: skip
     assert checks["last_operation"]["observed"] == "queued"
 
 
@@ -74,9 +78,10 @@ async def test_a_failed_tenant_s_health_fails_and_says_why(idle_api: Api) -> Non
     assert whole["config"] is None
     health = whole["health"]
     assert (health["status"], health["checks"]["state"]["status"]) == ("fail", "fail")
-    assert health["checks"]["last_operation"] == {
-        "status": "warn", "observed": "cancelled", "reason": whole["error"]["detail"],
-    }  # fmt: skip
+    assert health["checks"]["state"]["mend"] == {"method": "PUT", "path": _PATH}
+    last = health["checks"]["last_operation"]
+    assert (last["status"], last["observed"], last["reason"]) == ("warn", "cancelled", whole["error"]["detail"])
+    assert last["mend"] == {"method": "POST", "path": f"{whole['last_operation']}/retry"}
 
 
 async def test_a_suspended_tenant_keeps_its_parts_and_warns(idle_api: Api, conn: asyncpg.Connection) -> None:
@@ -88,7 +93,8 @@ async def test_a_suspended_tenant_keeps_its_parts_and_warns(idle_api: Api, conn:
     assert {name: whole[name] for name in _PARTS - {"health"}} == {name: active[name] for name in _PARTS - {"health"}}
     assert (whole["state"], whole["health"]["status"]) == ("suspended", "warn")
     assert whole["health"]["checks"]["state"] == {
-        "status": "warn", "observed": "suspended", "reason": "is suspended",
+        "status": "warn", "observed": "suspended", "reason": "is suspended: tests", "time": None,
+        "mend": {"method": "POST", "path": f"{_PATH}/resume"},
     }  # fmt: skip
 
 

@@ -1,12 +1,18 @@
-"""client.health: the probes, as they answer at this moment: nothing is tried again. And whether tenants are apart."""
+"""client.health: how the service is, as it answers at this moment: nothing is tried again. And how tenants are."""
+
+from typing import TypeVar
 
 import httpx
 
 from app.client import _call
 from app.client._answer import api_error, read
 from app.client._async.transport import Transport
+from app.client._call import tenant_path
 from app.client.errors import UnexpectedAnswer
+from app.client.health import HealthSummary, TenantHealth
 from app.client.models import Health, Isolation
+
+M = TypeVar("M", Health, HealthSummary)
 
 
 class Probes:
@@ -14,22 +20,30 @@ class Probes:
         self._transport = transport
 
     async def live(self) -> Health:
-        return await self._probe("/livez")
+        return await self._probe("/livez", Health)
 
     async def ready(self) -> Health:
         """A service that is not ready is a health of status `fail`, and no error."""
-        return await self._probe("/readyz")
+        return await self._probe("/readyz", Health)
+
+    async def summary(self) -> HealthSummary:
+        """A service that fails is a summary of status `fail`, and no error."""
+        return await self._probe("/health", HealthSummary)
+
+    async def tenant(self, tenant_id: str) -> TenantHealth:
+        """How a tenant is, why, and what mends it; how it grows, and when that reaches its limits."""
+        return read(await self._transport.send(_call.get(f"{tenant_path(tenant_id)}/health")), TenantHealth)
 
     async def isolation(self) -> Isolation:
         """What the last look at who may get around row-level security has found."""
         return read(await self._transport.send(_call.get("/v1/isolation")), Isolation)
 
-    async def _probe(self, path: str) -> Health:
+    async def _probe(self, path: str, model: type[M]) -> M:
         response = await self._transport.once(_call.get(path))
         if response.status_code not in {httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE}:
             raise api_error(response)
         try:
-            return read(response, Health)
+            return read(response, model)
         except UnexpectedAnswer:
             if response.is_success:
                 raise
