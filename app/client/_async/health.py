@@ -1,4 +1,4 @@
-"""client.health: the probes, as they answer at this moment: nothing is tried again. And whether tenants are apart."""
+"""client.health: the probes as they answer now (nothing is tried again), figures, and whether tenants are apart."""
 
 import httpx
 
@@ -23,6 +23,10 @@ class Probes:
     async def isolation(self) -> Isolation:
         """What the last look at who may get around row-level security has found."""
         return read(await self._transport.send(_call.get("/v1/isolation")), Isolation)
+
+    async def metrics(self) -> str:
+        """Figures for Prometheus, as text: for a key of the role `metrics`."""
+        return (await self._transport.send(_call.get("/metrics"))).text
 
     async def _probe(self, path: str) -> Health:
         response = await self._transport.once(_call.get(path))
