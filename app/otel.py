@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
+from urllib.parse import parse_qsl
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -55,7 +57,8 @@ class Otel:
         _fail(trace.get_current_span(), code)
 
     def queried(self, statement: str, seconds: float, error: BaseException | None, *, parameters: bool) -> None:
-        if not trace.get_current_span().is_recording():
+        asked = trace.get_current_span().get_span_context()
+        if not (asked.is_valid and asked.trace_flags.sampled):
             return
         ended = time.time_ns()
         name = statement.split(maxsplit=1)[0].upper().rstrip(";")
@@ -79,9 +82,20 @@ class Otel:
         await asyncio.to_thread(ending.join, _LAST_WORDS)
 
 
+class _WithoutValues(SpanProcessor):
+    """What the parameters of a request's query are set to is for the service alone: one of them is a confirmation."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        query = (span.attributes or {}).get("url.query")
+        if isinstance(query, str):
+            names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+            span.set_attribute("url.query", "&".join(f"{name}=REDACTED" for name in names))
+
+
 def exporting() -> Otel:
     """To the collector that the OTEL_* variables name; they say how many spans are sampled, too."""
     provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+    provider.add_span_processor(_WithoutValues())
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Otel(provider)
 

@@ -1,7 +1,7 @@
 """GET /metrics"""
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -13,7 +13,6 @@ from app.metrics.exposition import Exposition
 from app.metrics.service import FleetFigures
 
 router = APIRouter(tags=["health"])
-_TEXT: Final[dict[str, Any]] = {"schema": {"type": "string"}, "example": "bf_database_up 1.0\n"}
 
 
 class _Services(Protocol):
@@ -31,7 +30,7 @@ class _Services(Protocol):
     responses={
         200: {
             "description": "The text format of Prometheus, or OpenMetrics for who accepts it",
-            "content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": "bf_database_up 1.0\n"}},
         },
         **problems(422),
     },

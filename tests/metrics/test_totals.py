@@ -4,10 +4,14 @@ import asyncio
 import os
 
 import asyncpg
+import pytest
 
 from app.db.pool import Database
 from app.metrics import queries
 from app.operations.model import Kind
+from app.settings import Settings
+from tests.support.api import running_api
+from tests.support.polling import until
 
 _EACH = 2000 if os.environ.get("BF_TEST_FULL") == "1" else 150
 _END = "INSERT INTO bf_control.operation_end (kind, outcome, seconds) VALUES ($1, $2, $3)"
@@ -73,3 +77,17 @@ async def test_forgotten_operations_stay_counted(database: Database, conn: async
         await queries.add_up(adding)
     await conn.execute("DELETE FROM bf_control.operation")
     assert await _count(database) == 1
+
+
+async def test_workers_add_them_up(
+    settings: Settings, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.worker._SWEEP", 0.1)
+    async with running_api(settings, with_worker=True) as api:
+        assert (await api.provision()).status_code == 201
+
+        async def added() -> bool:
+            left = await conn.fetchval("SELECT count(*) FROM bf_control.operation_end")
+            return left == 0 and await conn.fetchval("SELECT sum(operations) FROM bf_control.operation_total") == 1
+
+        await until(added, what="the sum")
