@@ -15,7 +15,7 @@ _log = logger(__name__)
 WORK_AGE: Final = 3.0
 FLEET_AGE: Final = 15.0
 # A scrape waits no longer for its database: without it, it still has a process to tell of.
-_PATIENCE: Final = 2.0
+_PATIENCE: Final = 4.0
 
 
 class FleetFigures:
