@@ -25,6 +25,8 @@ from app.audit.anchors import Anchors
 from app.audit.denials import Denials
 from app.audit.schemas import AuditRecordOut, VerifiedOut
 from app.catalog import routes as catalog
+from app.collect import routes as collect
+from app.collect.schemas import PAGES
 from app.config import routes as config
 from app.config.schemas import VersionOut
 from app.dashboard import routes as dashboard
@@ -106,6 +108,7 @@ _ROUTERS = (
     webhooks.router,
     operations.router,
     isolation.router,
+    collect.router,
     audit.router,
     health.router,
     metrics.router,
@@ -128,6 +131,7 @@ _TAGS = {
     "operations": "Long work: following it, stopping it, doing it again",
     "audit": "Who did what, and proof that nothing of it was altered",
     "health": "Probes and figures",
+    "monitoring": "Sizes, rows, indexes, statements and connections, as they were last looked at",
 }
 
 
@@ -239,6 +243,7 @@ def _describe(app: FastAPI) -> None:
             VerificationOut,
             *_INTEGRATIONS,
             *_WEBHOOKS,
+            *PAGES,
             ApiKeyOut,
             NewApiKeyOut,
             StoredPlanOut,

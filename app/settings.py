@@ -234,6 +234,25 @@ class Settings(BaseSettings):
         timedelta(days=30), ge=timedelta(days=4), description="How long events are kept, to be sent again."
     )
 
+    collect_interval: float = Field(
+        60.0, ge=0, le=3600, description="Seconds from one look at the database to the next; 0: collect nothing."
+    )
+    collect_tenants_interval: float = Field(
+        300.0, ge=0, le=86400, description="The same of looks at every tenant's tables, and at slow statements."
+    )
+    history_minutes: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=1), ge=timedelta(0), le=timedelta(days=90), description="How long every sample is kept."
+    )
+    history_hours: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=30), ge=timedelta(0), description="How long the last sample of each hour is kept."
+    )
+    history_days: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=730), ge=timedelta(0), description="How long the last sample of each day is kept."
+    )
+    disk_path: Path | None = Field(
+        None, description="A directory on the volume of the database's data, where workers see that."
+    )
+
     delete_grace: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=30), ge=timedelta(0), description="How long a deleted tenant is kept before it is purged."
     )

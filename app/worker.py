@@ -11,8 +11,11 @@ from app.audit.anchors import Anchors
 from app.audit.sealer import Sealer
 from app.backups.making import Backups
 from app.backups.store import Store
+from app.collect.collector import Collecting, Plan
+from app.collect.history_queries import Retention
+from app.collect.model import Collector
 from app.db.pool import Connection, Database
-from app.db.pools import ddl_database
+from app.db.pools import collecting_database, ddl_database
 from app.db.readiness import Readiness
 from app.errors import AppError, DatabaseError
 from app.http import queries as idempotency
@@ -47,6 +50,8 @@ _SWEEP = 15.0
 _PURGE = 60.0
 # How often it is asked whether the hourly look at isolation is due.
 _ISOLATION = 60.0
+# How often history is thinned.
+_THIN = timedelta(minutes=10)
 
 
 def executor(settings: Settings, database: Database, tracing: Tracing | None = None) -> Executor:
@@ -115,6 +120,22 @@ def dispatcher(settings: Settings, database: Database) -> Dispatcher:
     )
 
 
+def collecting_plan(settings: Settings) -> Plan:
+    """What is collected, how often, and how long it is kept. Nothing at all where BF_COLLECT_INTERVAL is 0."""
+    tenants = timedelta(seconds=settings.collect_tenants_interval)
+    every = {
+        Collector.FLEET: timedelta(seconds=settings.collect_interval),
+        Collector.TENANTS: tenants,
+        Collector.STATEMENTS: tenants,
+        Collector.HISTORY: _THIN,
+    }
+    return Plan(
+        every={name: interval for name, interval in every.items() if interval and settings.collect_interval},
+        retention=Retention(minutes=settings.history_minutes, hours=settings.history_hours, days=settings.history_days),
+        disk=settings.disk_path,
+    )
+
+
 class Worker:
     """Runs jobs in whichever process asked for it."""
 
@@ -150,6 +171,7 @@ class Worker:
             asyncio.create_task(self._purge(), name="purge"),
             asyncio.create_task(self._isolation(), name="isolation"),
             asyncio.create_task(self._sealer.run(), name="sealer"),
+            asyncio.create_task(self._collect(), name="collector"),
         ]
         telling = asyncio.create_task(self._dispatcher.run(self._runner.stopping), name="webhooks")
         try:
@@ -187,6 +209,11 @@ class Worker:
             except AppError as error:
                 _log.warning("purge_failed", reason=error.detail)
             await asyncio.sleep(_PURGE)
+
+    async def _collect(self) -> None:
+        """Looks at the database and at every tenant's tables, whenever that is due and no other worker does."""
+        async with collecting_database(self._settings) as database:
+            await Collecting(database, collecting_plan(self._settings)).run()
 
     async def _isolation(self) -> None:
         """Looks hourly whether tenants are held apart: one worker does. What it finds is in the log, and in health."""

@@ -5,6 +5,7 @@
     throughput   CPU of the whole system for a tenant, many at once, against setup_tenant()
     authentication  CPU that a key or a token adds to a request
     idle         queries of processes that nobody talks to
+    collection   CPU of a full collection, its longest transaction, both as tenants grow
     config_read  GET of a tenant's configuration against a bare route that selects the same row
     limits       bulk and single INSERTs, and provisioning, against tables whose rows nobody counts
     ofrep        OFREP's 304 against a bare route behind the same middleware and authentication
@@ -25,6 +26,7 @@ from typing import Final
 from bench import (
     audit,
     authentication,
+    collection,
     config_read,
     idle,
     limits,
@@ -44,6 +46,7 @@ MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "provision": provision.main,
     "throughput": throughput.main,
     "idle": idle.main,
+    "collection": collection.main,
     "config_read": config_read.main,
     "limits": limits.main,
     "ofrep": ofrep.main,

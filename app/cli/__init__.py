@@ -12,6 +12,7 @@ from app.cli import (
     config,
     doctor,
     features,
+    health,
     integrations,
     isolation,
     keys,
@@ -57,6 +58,7 @@ cli.add_typer(webhooks.cli, name="webhook", help="Webhooks: create, list, delete
 cli.add_typer(limits.cli, name="limits", help="Limits: of a tenant, and which there are.")
 cli.add_typer(config.cli, name="config", help="A tenant's configuration: get, set, history, rollback.")
 cli.add_typer(isolation.cli, name="isolation", help="Whether every tenant is held apart: check.")
+cli.add_typer(health.cli, name="health", help="What was collected: fleet, tables, indexes, queries, connections.")
 cli.add_typer(audit.cli, name="audit", help="The audit trail: list, export, verify, anchor.")
 cli.add_typer(schema.sql, name="sql", help="The same as scripts for psql.")
 

@@ -64,6 +64,7 @@ def up(
         for other in ("DATABASE_URL_FILE", "BF_DIRECT_DATABASE_URL", "BF_DIRECT_DATABASE_URL_FILE"):
             os.environ.pop(other, None)
         os.environ.setdefault("BF_BACKUP_URL", str(directory / "backups"))
+        os.environ.setdefault("BF_DISK_PATH", str(directory))
         loaded = settings(service=True)
 
         def announce() -> None:

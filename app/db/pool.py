@@ -82,6 +82,10 @@ class Database:
             reset=_leave_as_it_is,
         )
 
+    async def renew(self) -> None:
+        """Connections made so far are used no more. What a server process has learned of tables ends with it alone."""
+        await self.pool.expire_connections()
+
     @asynccontextmanager
     async def side_pool(self, *, max_size: int) -> AsyncIterator[Pool]:
         """A pool beside this one, to the same server, for bookkeeping that a crash of the server may undo.

@@ -8,6 +8,8 @@ from app.tracing import Tracing
 
 # Connections that are the queue's alone: its listener's, and those of its own short statements.
 QUEUE_CONNECTIONS: Final = 2
+# A collector's: one, and another while that is replaced.
+COLLECTING_CONNECTIONS: Final = 2
 # Beside those of its requests, a `serve` listens with three (operations, features, API keys), and while it starts
 # looks at its schema with another; a worker listens for events with one.
 _LISTENERS: Final = 3
@@ -50,10 +52,28 @@ def ddl_database(settings: Settings, *, application_name: str, tracing: Tracing 
     )
 
 
+def collecting_database(settings: Settings) -> Database:
+    """Connections for collectors, apart from the others: what they read of every tenant's tables fills a connection's
+    memory. Direct, for they set what holds for a transaction. Their commits wait for no disk: a crash loses a look.
+    """
+    return Database(
+        settings.direct_dsn(),
+        max_size=COLLECTING_CONNECTIONS,
+        application_name="bf-admin collector",
+        acquire_timeout=10.0,
+        server_settings={
+            "lock_timeout": "5s",
+            "idle_in_transaction_session_timeout": "15s",
+            "synchronous_commit": "off",
+        },
+        command_timeout=30.0,
+    )
+
+
 def most_connections(settings: Settings) -> int:
     """What one `serve` and one `worker` open when both are at their busiest."""
     serve = settings.db_pool_max + _LISTENERS + _STARTING
-    worker = _ddl_connections(settings) + QUEUE_CONNECTIONS + _EVENT_LISTENER
+    worker = _ddl_connections(settings) + QUEUE_CONNECTIONS + _EVENT_LISTENER + COLLECTING_CONNECTIONS
     return serve + worker
 
 

@@ -13,10 +13,10 @@ LATEST: Final = script.latest(files.migrations())["tenant"]
 
 
 def settings_for(dsn: str, **others: Any) -> Settings:
-    """Settings that no variable of the developer's shell can change."""
+    """Settings that no variable of the developer's shell can change. Nothing is collected but by tests of that."""
     urls = pooling.variables(dsn)
     direct = {"direct_database_url": urls.get("BF_DIRECT_DATABASE_URL"), "DATABASE_URL": urls["DATABASE_URL"]}
-    return Settings.model_validate({**direct, "log_level": "WARNING", **others})
+    return Settings.model_validate({**direct, "log_level": "WARNING", "collect_interval": 0, **others})
 
 
 async def make_tenant(conn: asyncpg.Connection, tenant_id: str = "acme_corp", name: str = "ACME Corporation") -> str:

@@ -22,14 +22,15 @@ from tests.support.ports import free_port
 
 
 def environment(dsn: str, **variables: str) -> dict[str, str]:
-    """The shell's environment without its own settings of the service, and with these.
+    """The shell's environment without its own settings of the service, and with these. Nothing is collected.
 
     pg_dump is the server's: where it is older, doctor asks apt for a newer one, which takes half a second.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BF_", "DATABASE_URL"))}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     kept["PATH"] = f"{client_program('pg_dump').parent}:{kept['PATH']}"
-    return {**kept, "PYTHONPYCACHEPREFIX": _bytecode(), **pooling.variables(dsn), **variables}
+    ours = {"PYTHONPYCACHEPREFIX": _bytecode(), "BF_COLLECT_INTERVAL": "0"}
+    return {**kept, **ours, **pooling.variables(dsn), **variables}
 
 
 @cache

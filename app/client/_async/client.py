@@ -15,6 +15,7 @@ from app.client._async.features import TenantFeatures
 from app.client._async.health import Probes
 from app.client._async.integrations import Integrations
 from app.client._async.limits import TenantLimits
+from app.client._async.monitoring import Monitoring
 from app.client._async.operations import Operations
 from app.client._async.plans import Plans
 from app.client._async.schema import Schema
@@ -69,6 +70,7 @@ class AsyncClient:
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
         self.audit = Audit(transport)
+        self.monitoring = Monitoring(transport)
 
     def traced(self, *, traceparent: str | None = None, request_id: str | None = None) -> Self:
         """The same client, over the same connections, whose requests carry a caller's trace (W3C) or request id."""

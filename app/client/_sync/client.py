@@ -16,6 +16,7 @@ from app.client._sync.features import TenantFeatures
 from app.client._sync.health import Probes
 from app.client._sync.integrations import Integrations
 from app.client._sync.limits import TenantLimits
+from app.client._sync.monitoring import Monitoring
 from app.client._sync.operations import Operations
 from app.client._sync.plans import Plans
 from app.client._sync.schema import Schema
@@ -69,6 +70,7 @@ class Client:
         self.schema = Schema(transport, self.operations)
         self.health = Probes(transport)
         self.audit = Audit(transport)
+        self.monitoring = Monitoring(transport)
 
     def traced(self, *, traceparent: str | None = None, request_id: str | None = None) -> Self:
         """The same client, over the same connections, whose requests carry a caller's trace (W3C) or request id."""
