@@ -55,9 +55,10 @@ def test_prometheus_takes_configuration_and_rules(tmp_path: Path) -> None:
 
 
 def test_every_alert_rings_when_it_should_and_not_before() -> None:
-    promtool("test", "rules", "alerts.test.yml", cwd=_PROMETHEUS)
-    document = yaml.safe_load((_PROMETHEUS / "alerts.test.yml").read_text())
-    cases = [case for test in document["tests"] for case in test["alert_rule_test"]]
+    files = sorted(_PROMETHEUS.glob("*.test.yml"))
+    promtool("test", "rules", *(file.name for file in files), cwd=_PROMETHEUS)
+    tests = [test for file in files for test in yaml.safe_load(file.read_text())["tests"]]
+    cases = [case for test in tests for case in test["alert_rule_test"]]
     alerts = {rule["alert"] for rule in _alerts()}
     assert {case["alertname"] for case in cases if case["exp_alerts"]} == alerts
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == alerts
@@ -66,7 +67,9 @@ def test_every_alert_rings_when_it_should_and_not_before() -> None:
 def test_an_alert_that_never_rings_fails_its_test(tmp_path: Path) -> None:
     text = (_PROMETHEUS / "alerts.yml").read_text()
     (tmp_path / "alerts.yml").write_text(text.replace("> 300", "> 300000"))
-    (tmp_path / "alerts.test.yml").write_text((_PROMETHEUS / "alerts.test.yml").read_text())
+    document = yaml.safe_load((_PROMETHEUS / "alerts.test.yml").read_text())
+    document["tests"] = [test for test in document["tests"] if "no worker" in test["name"]]
+    (tmp_path / "alerts.test.yml").write_text(yaml.safe_dump(document))
     with pytest.raises(AssertionError, match="BfQueueStuck"):
         promtool("test", "rules", "alerts.test.yml", cwd=tmp_path)
 

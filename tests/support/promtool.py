@@ -16,7 +16,7 @@ def program(name: str) -> str:
 def promtool(*arguments: str, reading: bytes | None = None, cwd: Path | None = None) -> str:
     """What it says, an AssertionError where it finds fault."""
     done = subprocess.run(
-        [program("promtool"), *arguments], input=reading, capture_output=True, timeout=60, check=False, cwd=cwd
+        [program("promtool"), *arguments], input=reading, capture_output=True, timeout=300, check=False, cwd=cwd
     )
     said = (done.stdout + done.stderr).decode()
     assert done.returncode == 0, said
