@@ -18,7 +18,7 @@ RUN python3 -m venv /tools; \
 WORKDIR /src
 COPY pyproject.toml uv.lock ./
 # Bytecode that trusts its source: files get new times when an image is built reproducibly.
-RUN /tools/bin/uv sync --frozen --no-dev --no-install-project --python "$(command -v python3)"; \
+RUN /tools/bin/uv sync --frozen --no-dev --extra otel --no-install-project --python "$(command -v python3)"; \
     rm -f /opt/venv/.lock; \
     python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv
 

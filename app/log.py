@@ -2,12 +2,18 @@
 
 import logging
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import structlog
 
 # Loggers that tell, at INFO, what our own request and job lines already say.
 _QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "pgqueuer", "asyncio")
+
+
+# What a line may be about, beside the request or the operation in which it is written.
+_SUBJECTS: Final = ("tenant_id", "operation_id")
 
 
 def configure(level: str, *, log_format: str = "auto") -> None:
@@ -43,6 +49,25 @@ def configure(level: str, *, log_format: str = "auto") -> None:
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
+
+
+@contextmanager
+def lines_about(**ids: str | None) -> Iterator[None]:
+    """The block's lines have these ids, but for None, and those that about() adds until it ends."""
+    before = structlog.contextvars.bind_contextvars(**{name: value for name, value in ids.items() if value is not None})
+    try:
+        yield
+    finally:
+        structlog.contextvars.unbind_contextvars(*_SUBJECTS)
+        structlog.contextvars.reset_contextvars(**before)
+
+
+def about(*, tenant_id: str | None = None, operation_id: str | None = None) -> None:
+    """From here to the end of the request, its lines have these too, but for None."""
+    if tenant_id is not None:
+        structlog.contextvars.bind_contextvars(tenant_id=tenant_id)
+    if operation_id is not None:
+        structlog.contextvars.bind_contextvars(operation_id=operation_id)
 
 
 def trace_id(traceparent: str | None) -> str | None:

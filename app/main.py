@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.routing import BaseRoute
 
 from app.access import routes as access
@@ -42,7 +43,7 @@ from app.health.schemas import HealthSummary
 from app.health.summary import Summary, thresholds_of
 from app.health.tenant_schemas import TenantHealth
 from app.http import auth, problem
-from app.http.context import RequestContext
+from app.http.context import QUIET_PATHS, RequestContext
 from app.http.dependencies import HttpServices
 from app.http.depth import refuse_deep_json
 from app.http.media import refuse_other_media
@@ -60,6 +61,10 @@ from app.isolation import service as isolation_service
 from app.kinds import RULES
 from app.limits import routes as limits
 from app.log import logger
+from app.metrics import routes as metrics
+from app.metrics.exposition import Exposition
+from app.metrics.requests import Requests
+from app.metrics.service import FleetFigures
 from app.operations import routes as operations
 from app.operations.rules import AllRules
 from app.operations.schemas import OperationOut, ProblemOut
@@ -81,6 +86,7 @@ from app.tenants.repair_schemas import VerificationOut
 from app.tenants.schemas import TenantFull, TenantOut
 from app.tokens.provider import Provider
 from app.tokens.verifier import Verifier
+from app.tracing import Tracing, of_environment
 from app.webhooks import routes as webhooks
 from app.webhooks.schemas import DeliveryOut, IssuedWebhookOut, ReplayOut, WebhookOut
 from app.worker import Worker
@@ -111,6 +117,7 @@ _ROUTERS = (
     audit.router,
     health.router,
     tenant_health.router,
+    metrics.router,
     dashboard.router,
 )
 _TAGS = {
@@ -152,6 +159,9 @@ class Services(HttpServices):
     expected: ExpectedTenants
     second_approver: bool
     summary: Summary
+    figures: FleetFigures
+    exposition: Exposition
+    pools: Mapping[str, Database]
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -163,11 +173,13 @@ class Services(HttpServices):
 
 def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
     """The application; it connects when it starts, and starts without its database too."""
+    tracing, requests = of_environment(), Requests()
     app = FastAPI(
         title="APG Budgeting & Forecasting: tenant control plane",
         version=release(),
         summary="Provisions, configures, migrates and watches tenants, each in a PostgreSQL schema of its own.",
-        lifespan=_lifespan(settings, with_worker=with_worker),
+        lifespan=_lifespan(settings, with_worker=with_worker, tracing=tracing, requests=requests),
+        telemetry=_telemetry(tracing),
         docs_url=None,  # FastAPI's pages load their scripts from a CDN
         redoc_url=None,
         redirect_slashes=False,  # to wherever the Host header says; one address is enough
@@ -178,11 +190,30 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         routes=_routes(),
     )
     app.add_middleware(RateLimits, limits=Limits(requests=settings.requests_rate(), failures=settings.failures_rate()))
-    app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
+    app.add_middleware(
+        RequestContext,
+        max_body_size=MAX_BODY,
+        deadline=settings.request_timeout,
+        watch=requests,
+        current=None if tracing is None else tracing.traceparent,
+    )
     problem.install(app)
     auth.require_declared_roles(app)
     _describe(app)
     return app
+
+
+def _telemetry(tracing: Tracing | None) -> TelemetryConfig:
+    """FastAPI's own spans of requests; figures are Prometheus's, and the log is ours."""
+    return {
+        "tracing": tracing is not None,
+        "tracer_provider": None if tracing is None else tracing.provider,
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+        "auto_configure": False,
+        "exclude": lambda scope: scope["path"] in QUIET_PATHS,
+    }
 
 
 @cache
@@ -228,11 +259,13 @@ def _describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    settings: Settings, *, with_worker: bool, tracing: Tracing | None, requests: Requests
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = request_database(settings)
-        ddl = ddl_database(settings, application_name="bf-admin api ddl")
+        database = request_database(settings, tracing=tracing)
+        ddl = ddl_database(settings, application_name="bf-admin api ddl", tracing=tracing)
         looking = health_database(settings)
         readiness = Readiness()
         keys, use = Keys(settings.api_key_pepper.get_secret_value()), KeyUse(database)
@@ -257,7 +290,10 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             backups_configured=settings.backup_url is not None,
             expected=ExpectedTenants(ddl, files.migrations()),
             second_approver=settings.second_approver,
-            worker=Worker(settings, ddl, readiness) if with_worker else None,
+            worker=Worker(settings, ddl, readiness, tracing) if with_worker else None,
+            figures=FleetFigures(database, largest=settings.metrics_top_tenants),
+            exposition=Exposition(requests, version=app.version),
+            pools={"requests": database, "ddl": ddl},
             summary=_summary(settings, database, looking),
         )
         app.state.services = services
@@ -274,6 +310,8 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
                 yield
             finally:
                 await _stop(services, tasks)
+                if tracing is not None:
+                    await tracing.stop()
 
     return lifespan
 

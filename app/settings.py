@@ -205,6 +205,7 @@ class Settings(BaseSettings):
         "12000/minute", description="Failed authentications from one address, of each API process, or off."
     )
     flags_max_age: float = Field(30.0, gt=0, description="Seconds an API process keeps a tenant's flags for OFREP.")
+    metrics_top_tenants: int = Field(20, ge=0, le=1000, description="Tenants with series of their own in /metrics.")
     worker_concurrency: int = Field(2, ge=1, le=100)
     drain_timeout: float = Field(20.0, gt=0, description="Seconds that SIGTERM leaves unfinished work.")
 

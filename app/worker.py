@@ -27,6 +27,7 @@ from app.jobs.runner import RetryJob, Runner
 from app.kinds import RULES
 from app.limits import queries as limit_queries
 from app.log import logger
+from app.metrics import queries as metrics
 from app.operations import queries as operation_queries
 from app.operations import service as operations
 from app.operations.executor import Executor, Handler
@@ -41,6 +42,7 @@ from app.tenants.bulk_handler import change_handler, deletion_handler
 from app.tenants.handlers import ProvisionHandler
 from app.tenants.lifecycle_handlers import BackupHandler, PurgeHandler, RestoreHandler
 from app.tenants.repair_handlers import FleetRepairHandler, FleetVerifyHandler, RepairHandler
+from app.tracing import Tracing, of_environment
 from app.webhooks.dispatcher import Dispatcher
 from app.webhooks.sending import SECONDS, Sender
 
@@ -55,7 +57,7 @@ _ISOLATION = 60.0
 _THIN = timedelta(minutes=10)
 
 
-def executor(settings: Settings, database: Database) -> Executor:
+def executor(settings: Settings, database: Database, tracing: Tracing | None = None) -> Executor:
     """What does the work of every kind."""
     migrations, target = files.migrations(), files.target(settings)
     expected = ExpectedTenants(database, migrations)
@@ -82,7 +84,7 @@ def executor(settings: Settings, database: Database) -> Executor:
     async def explain(conn: Connection, error: DatabaseError) -> str:
         return await service.explain(conn, error, create_roles=settings.create_roles)
 
-    return Executor(database, handlers, RULES, explain=explain)
+    return Executor(database, handlers, RULES, explain=explain, tracing=tracing)
 
 
 async def work_off(settings: Settings, database: Database, operation_id: UUID) -> Operation:
@@ -140,8 +142,11 @@ def collecting_plan(settings: Settings) -> Plan:
 class Worker:
     """Runs jobs in whichever process asked for it."""
 
-    def __init__(self, settings: Settings, database: Database, readiness: Readiness) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, readiness: Readiness, tracing: Tracing | None = None
+    ) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._database = database
         self._readiness = readiness
         self._runner = Runner(database, self._executor(), concurrency=settings.worker_concurrency)
@@ -155,7 +160,7 @@ class Worker:
         )
 
     def _executor(self) -> Executor:
-        return executor(self._settings, self._database)
+        return executor(self._settings, self._database, self._tracing)
 
     def stop(self) -> None:
         self._runner.stop()
@@ -194,6 +199,7 @@ class Worker:
                     await idempotency.forget_old(conn)
                     await operation_queries.forget_old(conn)
                     await limit_queries.forget_old(conn, self._settings.event_retention)
+                    await metrics.add_up(conn)
                 if found:
                     _log.warning("operations_requeued", count=found)
             except AppError as error:
@@ -228,10 +234,11 @@ class Worker:
 
 async def run(settings: Settings) -> None:
     """The `worker` command: raises AppError where the start is hopeless."""
-    database = ddl_database(settings, application_name="bf-admin worker")
+    tracing = of_environment()
+    database = ddl_database(settings, application_name="bf-admin worker", tracing=tracing)
     readiness = Readiness()
     async with database:
-        worker = Worker(settings, database, readiness)
+        worker = Worker(settings, database, readiness, tracing)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
@@ -248,5 +255,7 @@ async def run(settings: Settings) -> None:
             worker.stop()
         await running
         preparing.cancel()
+        if tracing is not None:
+            await tracing.stop()
     if readiness.failure is not None:
         raise readiness.failure

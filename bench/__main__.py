@@ -13,6 +13,7 @@
     lists        pages of tenants out of 100,000 against out of 1,000, with each filter and order
     tenant_roles provisioning and queries with a role for each tenant against without; the isolation check
     verify       verifying one tenant among 10 and among 1,000
+    middleware   CPU that ids, log line, limits of use and figures add to a request
     process      seconds until `bf-admin serve` is ready; memory of api and worker
 
 Each has --help, --quick for a smoke run, and --json. Figures never decide on the exit status: that tells
@@ -32,6 +33,7 @@ from bench import (
     idle,
     limits,
     lists,
+    middleware,
     ofrep,
     process,
     provision,
@@ -54,6 +56,7 @@ MEASURES: Final[dict[str, Callable[[Sequence[str]], None]]] = {
     "lists": lists.main,
     "tenant_roles": tenant_roles.main,
     "verify": verify.main,
+    "middleware": middleware.main,
     "process": process.main,
 }
 

@@ -1,6 +1,7 @@
 """The API keys that this process has verified, for as long as nobody says that they changed."""
 
 import asyncio
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -15,16 +16,19 @@ from app.db.pool import Database
 CHANNEL: Final = "bf_api_key"
 # Seconds after which a revocation holds in any case: a notification can be lost with its connection.
 MAX_AGE: Final = 5.0
+# Seconds for which a key that was good is remembered while the database is away, for those calls that outlast it.
+OUTAGE: Final = 86_400.0
 # Keys; those that were not asked for longest go first.
 _MOST: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """`until` is a moment of the loop's clock."""
+    """Moments of the loop's clock: `until` when it is believed, and `remembered` where nobody can be asked."""
 
     key: ApiKey
     until: float
+    remembered: float
 
 
 class KeyCache:
@@ -63,17 +67,28 @@ class KeyCache:
         self._use.note(key_id, now)
         return key
 
+    def remembered(self, presented: str) -> ApiKey | None:
+        """The key, if it was good when the database was last asked, less than a day ago, and has not ended since."""
+        key_id, secret = parts_of(presented)
+        kept = self._kept.get(key_id)
+        if kept is None or asyncio.get_running_loop().time() >= kept.remembered:
+            return None
+        return kept.key if self._keys.is_secret_of(kept.key, secret) else None
+
     async def _read(self, key_id: str, secret: str, now: float) -> ApiKey:
         self._listen()
         changes = self._changes
         async with self._database.connection() as conn:
             key = await queries.get(conn, key_id)
-        if key is None or not key.usable or not self._keys.is_secret_of(key, secret):
+        if key is None or not key.usable:
+            self._kept.pop(key_id, None)
+            raise not_valid()
+        if not self._keys.is_secret_of(key, secret):
             raise not_valid()
         # What was notified meanwhile may be about what was just read, and will not be said again.
         if self._changes == changes:
-            left = self._max_age if key.seconds_left is None else min(self._max_age, key.seconds_left)
-            self._keep(_Kept(key=key, until=now + left))
+            left = math.inf if key.seconds_left is None else key.seconds_left
+            self._keep(_Kept(key=key, until=now + min(self._max_age, left), remembered=now + min(OUTAGE, left)))
         return key
 
     def _listen(self) -> None:

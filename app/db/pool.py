@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -12,9 +13,12 @@ import asyncpg
 from app.db import patience
 from app.db.connect import connect_arguments
 from app.db.translate import no_connection, translate, unreachable, while_connecting
+from app.db.use import PoolState, PoolUse
 from app.log import logger
+from app.tracing import Tracing
 
 if TYPE_CHECKING:
+    from asyncpg.connection import LoggedQuery
     from asyncpg.pool import PoolConnectionProxy
 
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
@@ -53,6 +57,7 @@ class Database:
         opening: str | None = None,
         server_settings: dict[str, str] | None = None,
         command_timeout: float | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._arguments = connect_arguments(dsn, application_name=application_name)
         self._arguments["server_settings"].update(server_settings or {})
@@ -62,7 +67,9 @@ class Database:
         self._statement_cache_size = 100 if statement_cache and not pooled else 0
         self._pooled = pooled
         self._opening = opening
+        self._tracing = tracing
         self._pool: Pool | None = None
+        self.use = PoolUse()
 
     async def open(self) -> None:
         """Makes the pool; connects to nothing yet."""
@@ -71,7 +78,7 @@ class Database:
             min_size=0,
             max_size=self._max_size,
             statement_cache_size=self._statement_cache_size,
-            init=_initialise,
+            init=self._initialise,
             reset=_leave_as_it_is,
         )
 
@@ -121,6 +128,13 @@ class Database:
         return self._pool
 
     @property
+    def state(self) -> PoolState:
+        pool = self._pool
+        if pool is None:
+            return PoolState(open=0, idle=0, most=self._max_size)
+        return PoolState(open=pool.get_size(), idle=pool.get_idle_size(), most=self._max_size)
+
+    @property
     def max_size(self) -> int:
         return self._max_size
 
@@ -154,6 +168,11 @@ class Database:
                 if not keep:
                     raise _NotKept
 
+    async def _initialise(self, conn: Connection) -> None:
+        await _initialise(conn)
+        if self._tracing is not None:
+            conn.add_query_logger(partial(_tell, self._tracing))
+
     @asynccontextmanager
     async def _begun(self, conn: Connection) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -165,6 +184,7 @@ class Database:
             except TimeoutError as error:
                 if not waiting.expired():
                     raise
+                self.use.refused += 1
                 conn.terminate()  # else giving it back would wait for that statement
                 raise no_connection() from error
             if self._opening is not None:
@@ -175,7 +195,7 @@ class Database:
     async def _acquired(self) -> AsyncIterator[Connection]:
         pool = self.pool
         try:
-            with patience.waiting(self._acquire_timeout) as seconds:
+            with self.use.asking(), patience.waiting(self._acquire_timeout) as seconds:
                 conn = await pool.acquire(timeout=seconds)
         except Exception as error:
             if unreachable(error):
@@ -205,6 +225,10 @@ def _is_closed(conn: Connection) -> bool:
 
 async def _initialise(conn: Connection) -> None:
     await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=_dump, decoder=_load, format="text")
+
+
+def _tell(tracing: Tracing, query: "LoggedQuery") -> None:
+    tracing.queried(query.query, query.elapsed, query.exception, parameters=bool(query.args))
 
 
 async def _leave_as_it_is(_: Connection) -> None:

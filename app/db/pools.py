@@ -4,6 +4,7 @@ from typing import Final
 
 from app.db.pool import Database
 from app.settings import Settings
+from app.tracing import Tracing
 
 # Connections that are the queue's alone: its listener's, and those of its own short statements.
 QUEUE_CONNECTIONS: Final = 2
@@ -20,9 +21,15 @@ _REQUEST_SETTINGS: Final = {"lock_timeout": "2s"}
 _SET_REQUEST_SETTINGS: Final = "SET LOCAL lock_timeout = '2s'"
 
 
-def request_database(settings: Settings) -> Database:
+def request_database(settings: Settings, *, tracing: Tracing | None = None) -> Database:
     """Connections for requests, by way of PgBouncer where the settings name a direct way beside it."""
-    return _requests(settings, max_size=settings.db_pool_max, application_name="bf-admin api", command_timeout=10.0)
+    return _requests(
+        settings,
+        max_size=settings.db_pool_max,
+        application_name="bf-admin api",
+        command_timeout=10.0,
+        tracing=tracing,
+    )
 
 
 def health_database(settings: Settings) -> Database:
@@ -30,7 +37,9 @@ def health_database(settings: Settings) -> Database:
     return _requests(settings, max_size=_HEALTH, application_name="bf-admin api health", command_timeout=2.0)
 
 
-def _requests(settings: Settings, *, max_size: int, application_name: str, command_timeout: float) -> Database:
+def _requests(
+    settings: Settings, *, max_size: int, application_name: str, command_timeout: float, tracing: Tracing | None = None
+) -> Database:
     pooled = settings.direct_database_url is not None
     return Database(
         settings.dsn(),
@@ -40,10 +49,11 @@ def _requests(settings: Settings, *, max_size: int, application_name: str, comma
         opening=_SET_REQUEST_SETTINGS if pooled else None,
         server_settings=None if pooled else _REQUEST_SETTINGS,
         command_timeout=command_timeout,
+        tracing=tracing,
     )
 
 
-def ddl_database(settings: Settings, *, application_name: str) -> Database:
+def ddl_database(settings: Settings, *, application_name: str, tracing: Tracing | None = None) -> Database:
     """Connections for DDL: direct, and never for long in anybody's way.
 
     An idle transaction is a worker that was stopped: the server ends it, so that another can take over. DDL
@@ -56,6 +66,7 @@ def ddl_database(settings: Settings, *, application_name: str) -> Database:
         application_name=application_name,
         acquire_timeout=10.0,
         server_settings={"lock_timeout": "5s", "idle_in_transaction_session_timeout": "30s"},
+        tracing=tracing,
     )
 
 

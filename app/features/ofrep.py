@@ -14,6 +14,7 @@ from app.http import conditional
 from app.http.auth import Actor, CurrentReader, is_foreign
 from app.http.dependencies import PROBLEMS, problems
 from app.http.openapi import ETAG, IF_NONE_MATCH, NOT_MODIFIED
+from app.log import about
 
 router = APIRouter(prefix="/ofrep/v1/evaluate/flags", tags=["ofrep"])
 
@@ -149,6 +150,7 @@ async def _flags(request: Request, actor: Actor) -> Kept:
     """Raises _Refused: a tenant that is not the caller's is as unknown as one that there is not."""
     cache: FlagCache = request.app.state.services.flags
     wanted = _targeting_key(await request.body())
+    about(tenant_id=wanted)
     kept = None if is_foreign(actor, wanted) else await cache.get(wanted)
     if kept is None:
         raise _Refused("INVALID_CONTEXT", "The targetingKey is the id of no tenant that has features.")

@@ -10,10 +10,12 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from fastapi.security.base import SecurityBase
 
+from app.apikeys.cache import KeyCache
 from app.apikeys.model import ApiKey, Role
-from app.errors import InsufficientScope, TenantNotFound, Unauthenticated
+from app.errors import InsufficientScope, TenantNotFound, Unauthenticated, Unavailable
 from app.http.dependencies import HttpServices
 from app.http.ids import request_id_of, traceparent_of
+from app.log import about
 from app.tokens.provider import Caller
 from app.tokens.verifier import looks_like_token
 
@@ -42,7 +44,8 @@ class RequireRole(SecurityBase):
 
     A caller of one tenant has its role where the path names that tenant: any other is 404, as if there were none, and
     what is not about one tenant 403. There, `own` is enough. Where the tenant is named `in_body`, the route itself asks
-    is_foreign(), once it knows which one it is asked about.
+    is_foreign(), once it knows which one it is asked about. What must be told when the database is away `outlasts` it:
+    a key that was good is taken meanwhile.
     """
 
     # What openapi.json says of it. The headers are read here: as dependencies of their own they would cost a request
@@ -50,17 +53,20 @@ class RequireRole(SecurityBase):
     model = HTTPBearerModel(description="An API key, or an access token: `Authorization: Bearer KEY`")
     scheme_name = "HTTPBearer"
 
-    def __init__(self, role: Role, *, own: Role | None = None, in_body: bool = False) -> None:
+    def __init__(self, role: Role, *, own: Role | None = None, in_body: bool = False, outlasts: bool = False) -> None:
         self.role: Final = role
         self.own: Final = own
         self.in_body: Final = in_body
+        self.outlasts: Final = outlasts
 
     async def __call__(self, request: Request) -> Actor:
-        actor = await _authenticate(request)
+        asked = request.path_params
+        about(tenant_id=asked.get("tenant_id"), operation_id=asked.get("operation_id"))
+        actor = await _authenticate(request, outlasts=self.outlasts)
         request.state.actor = actor  # whoever is refused from here on is known to the audit trail
         request.state.caller = actor.id  # for RateLimits
         if not self.in_body:
-            _require_own(actor, request.path_params.get("tenant_id"))
+            _require_own(actor, asked.get("tenant_id"))
         enough = actor.role.includes(self.role) or (actor.tenant_id is not None and actor.role is self.own)
         if not enough:
             detail = f"This call needs the role {self.role}; the caller's is {actor.role}."
@@ -93,7 +99,7 @@ CurrentViewerOrOwnReader = Annotated[Actor, Depends(RequireRole(Role.VIEWER, own
 CurrentOperator = Annotated[Actor, Depends(RequireRole(Role.OPERATOR))]
 CurrentAdmin = Annotated[Actor, Depends(RequireRole(Role.ADMIN))]
 CurrentAuditor = Annotated[Actor, Depends(RequireRole(Role.AUDITOR))]
-CurrentMetrics = Annotated[Actor, Depends(RequireRole(Role.METRICS))]
+CurrentMetrics = Annotated[Actor, Depends(RequireRole(Role.METRICS, outlasts=True))]
 # Of calls that name the tenant in their body.
 CurrentReader = Annotated[Actor, Depends(RequireRole(Role.READER, in_body=True))]
 Public = Depends(public)
@@ -114,7 +120,7 @@ def _presented(request: Request) -> tuple[str, str | None]:
     return bearer, bearer or headers.get("X-API-Key")
 
 
-async def _authenticate(request: Request) -> Actor:
+async def _authenticate(request: Request, *, outlasts: bool) -> Actor:
     """Raises Unauthenticated."""
     services: HttpServices = request.app.state.services
     bearer, presented = _presented(request)
@@ -125,8 +131,18 @@ async def _authenticate(request: Request) -> Actor:
     if services.access_tokens is not None and bearer and looks_like_token(bearer):
         caller = await services.access_tokens.verify(bearer)
         return _actor(request, f"oidc:{caller.subject}", caller)
-    key = await services.known_keys.verify(presented)
+    key = await _key(services.known_keys, presented, outlasts=outlasts)
     return _actor(request, f"key:{key.id}", key)
+
+
+async def _key(known: KeyCache, presented: str, *, outlasts: bool) -> ApiKey:
+    try:
+        return await known.verify(presented)
+    except Unavailable:
+        remembered = known.remembered(presented) if outlasts else None
+        if remembered is None:
+            raise
+        return remembered
 
 
 def _actor(request: Request, actor_id: str, known: ApiKey | Caller) -> Actor:

@@ -3,10 +3,10 @@
 import asyncio
 import re
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 from uuid import uuid4
 
-import structlog
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,31 +17,50 @@ from app.errors import HeaderTooLarge
 from app.http import head
 from app.http.prefer import preferred_wait
 from app.http.problem import answer_to, body_too_large, internal_error, out_of_time
-from app.log import logger, trace_id
+from app.log import lines_about, logger, trace_id
 
 _log = logger("app.http")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 # W3C Trace Context: version ff, and ids of zeros alone, are invalid; a later version may say more at the end.
 _IDS: Final = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT: Final = re.compile(rb"00" + _IDS + rb"|(?!00|ff)[0-9a-f]{2}" + _IDS + rb"(?:-.{0,200})?")
-# Probes come every few seconds: at INFO they would be most of the log.
-_QUIET_PATHS: Final = frozenset({"/livez", "/readyz", "/health"})
+# Probes and scrapes come every few seconds: at INFO they would be most of the log.
+QUIET_PATHS: Final = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 _MOST_HEADERS: Final = 100
 _MAX_HEAD: Final = 32 * 1024
 # Seconds in which a client that sends too much may go on, and then read why it should not.
 _LINGER: Final = 5.0
 
 
+class Watch(Protocol):
+    """Is told of every request, and raises nothing. `status` is 0 where no answer began."""
+
+    def begun(self) -> None: ...
+
+    def ended(self, scope: Scope, method: str, status: int, seconds: float) -> None: ...
+
+
 class RequestContext:
     """Outermost of our own: nothing that a request raises gets past it.
 
-    `deadline` is the seconds that a request has, beyond its own `Prefer: wait`, until its answer begins.
+    `deadline` is the seconds that a request has, beyond its own `Prefer: wait`, until its answer begins. `current` is
+    the traceparent of the span that this request is, where there is one: what follows is part of that.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_size: int, deadline: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_size: int,
+        deadline: float,
+        watch: Watch,
+        current: Callable[[], str | None] | None = None,
+    ) -> None:
         self._app = app
         self._max_body_size = max_body_size
         self._deadline = deadline
+        self._watch = watch
+        self._current = current
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,15 +72,14 @@ class RequestContext:
         raw = dict(scope["headers"])
         given = raw.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid4())
-        trace = raw.get(b"traceparent", b"")
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        state["traceparent"] = trace.decode() if _TRACEPARENT.fullmatch(trace) else None
+        state["traceparent"] = self._traceparent(raw)
         bound = {"request_id": request_id}
         if state["traceparent"] is not None:
             bound["trace_id"] = str(trace_id(state["traceparent"]))
         headers = Headers(scope=scope)
-        exchange = _Exchange(scope, receive, send, method=method)
+        exchange = _Exchange(scope, receive, send, method=method, watch=self._watch)
         seconds = self._deadline + (preferred_wait(headers.getlist("prefer")) or 0)
         declared = headers.get("content-length", "")
         # FastAPI counts what comes in; of a length that is declared, its answer is no problem+json.
@@ -69,8 +87,14 @@ class RequestContext:
         app = body_too_large(Request(scope)) if too_large else self._app
         if _too_much_head(scope):
             app = answer_to(Request(scope), HeaderTooLarge("A request has at most 100 headers, and 32 KiB of them."))
-        with structlog.contextvars.bound_contextvars(**bound), patience.one_request():
+        with lines_about(**bound), patience.one_request():
             await exchange.run(app, seconds=seconds)
+
+    def _traceparent(self, raw: dict[bytes, bytes]) -> str | None:
+        if self._current is not None and (current := self._current()) is not None:
+            return current
+        given = raw.get(b"traceparent", b"")
+        return given.decode() if _TRACEPARENT.fullmatch(given) else None
 
 
 def _too_much_head(scope: Scope) -> bool:
@@ -83,9 +107,10 @@ def _too_much_head(scope: Scope) -> bool:
 class _Exchange:
     """One request and its answer; `status` is 0 until that has begun, `method` is the client's."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, method: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, method: str, watch: Watch) -> None:
         self._scope = scope
         self._method = method
+        self._watch = watch
         self._receive = receive
         self._send = send
         self._reading = False
@@ -95,13 +120,16 @@ class _Exchange:
 
     async def run(self, app: ASGIApp, *, seconds: float) -> None:
         begun = time.perf_counter()
+        self._watch.begun()
         try:
             await self._within(app, seconds)
         except Exception:  # noqa: BLE001 -- logged whole, answered without detail
             _log.exception("request_crashed", method=self._method, path=self._scope["path"])
             await self._instead(internal_error(Request(self._scope)))
         finally:
-            self._note(time.perf_counter() - begun)
+            took = time.perf_counter() - begun
+            self._watch.ended(self._scope, self._method, self.status, took)
+            self._note(took)
 
     async def _within(self, app: ASGIApp, seconds: float) -> None:
         try:
@@ -155,7 +183,7 @@ class _Exchange:
             pass  # who still sends is cut off
 
     def _note(self, seconds: float) -> None:
-        log = _log.debug if self._scope["path"] in _QUIET_PATHS else _log.info
+        log = _log.debug if self._scope["path"] in QUIET_PATHS else _log.info
         log(
             "request",
             method=self._method,

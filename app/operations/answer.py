@@ -12,7 +12,7 @@ from app.db.pool import Connection, Database
 from app.errors import AppError
 from app.http.auth import Actor
 from app.http.idempotency import Answer, IdempotentCall, replayed, with_headers
-from app.log import logger
+from app.log import about, logger
 from app.operations.model import Operation, Status
 from app.operations.schemas import OperationOut
 from app.operations.waiter import Waiter
@@ -46,6 +46,7 @@ def origin_of(actor: Actor) -> Origin:
 
 def accepted(operation: Operation, *, location: str) -> Answer:
     """202, where the resource will be and where to ask how it goes."""
+    about(tenant_id=operation.tenant_id, operation_id=str(operation.id))
     headers = {"Location": location, "Operation-Location": f"/v1/operations/{operation.id}"}
     if not operation.status.terminal:
         headers["Retry-After"] = "1"

@@ -2,22 +2,22 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Protocol, TypeAlias
 from uuid import UUID
 
-import structlog
-
 from app.db.pool import Connection, Database
 from app.db.retry import backoff
 from app.errors import AppError, DatabaseError, Problem, Transient, Unavailable
 from app.jobs.runner import RetryJob
-from app.log import logger, trace_id
+from app.log import lines_about, logger, trace_id
 from app.operations import queries, service
-from app.operations.model import Claim, Progress, Status
+from app.operations.model import Claim, Operation, Progress, Status
 from app.operations.rules import AllRules, cancelled_problem
 from app.operations.service import CancelRequested, ClaimLost, Steps
+from app.tracing import Tracing
 
 _log = logger(__name__)
 MAX_ATTEMPTS: Final = 5
@@ -73,12 +73,19 @@ class Executor:
     """Called by the job runner with the id of an operation."""
 
     def __init__(
-        self, database: Database, handlers: Mapping[str, Handler], rules: AllRules, *, explain: Explain
+        self,
+        database: Database,
+        handlers: Mapping[str, Handler],
+        rules: AllRules,
+        *,
+        explain: Explain,
+        tracing: Tracing | None = None,
     ) -> None:
         self._database = database
         self._handlers = handlers
         self._rules = rules
         self._explain = explain
+        self._tracing = tracing
 
     async def __call__(self, operation_id: UUID) -> None:
         """Raises RetryJob where the job must be delivered again."""
@@ -90,11 +97,14 @@ class Executor:
         if claim is None:
             return
         operation = claim.operation
-        with structlog.contextvars.bound_contextvars(
-            operation_id=str(operation.id),
-            request_id=operation.request_id,
-            tenant_id=operation.tenant_id,
-            trace_id=trace_id(operation.traceparent),
+        with (
+            self._span(operation),
+            lines_about(
+                operation_id=str(operation.id),
+                request_id=operation.request_id,
+                tenant_id=operation.tenant_id,
+                trace_id=trace_id(operation.traceparent),
+            ),
         ):
             if operation.cancel_requested:
                 await self._end(Work(claim=claim), Status.CANCELLED, cancelled_problem())
@@ -102,6 +112,18 @@ class Executor:
                 await self._fail(Work(claim=claim), GaveUp(f"{MAX_CLAIMS} workers began this and none ended it."))
             else:
                 await self._run(Work(claim=claim))
+
+    def _span(self, operation: Operation) -> AbstractContextManager[None]:
+        if self._tracing is None:
+            return nullcontext()
+        attributes: dict[str, str | int] = {
+            "bf.operation.id": str(operation.id),
+            "bf.operation.kind": operation.kind,
+            "bf.operation.attempts": operation.attempts,
+        }
+        if operation.tenant_id is not None:
+            attributes["bf.tenant.id"] = operation.tenant_id
+        return self._tracing.job(f"run {operation.kind}", traceparent=operation.traceparent, attributes=attributes)
 
     async def _run(self, work: Work) -> None:
         operation = work.claim.operation
@@ -143,6 +165,8 @@ class Executor:
 
     async def _end(self, work: Work, status: Status, problem: Problem) -> None:
         operation = work.claim.operation
+        if self._tracing is not None:
+            self._tracing.failed(problem.code)
         try:
             async with self._database.transaction() as conn:
                 await service.finish(conn, work.claim, status, error=problem.as_json(), steps=work.steps)

@@ -73,6 +73,10 @@ DROP TABLE IF EXISTS
 
 DROP FUNCTION IF EXISTS bf_control.statement_statistics_state(), bf_control.statement_statistics(integer);
 
+DROP TABLE IF EXISTS bf_control.operation_end, bf_control.operation_total;
+
+DROP FUNCTION IF EXISTS bf_control.operation_bucket(double precision);
+
 DROP TABLE IF EXISTS bf_control.audit_seal, bf_control.audit_segment, bf_control.audit_chain;
 
 DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant, bf_control.tenant_statement,
@@ -85,8 +89,8 @@ DROP TABLE IF EXISTS bf_control.migration, bf_control.setting, bf_control.tenant
     bf_control.plan;
 
 -- Those of triggers and indexes of the tables above.
-DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(), bf_control.usage_settle(),
-    bf_control.is_tenant_id(text);
+DROP FUNCTION IF EXISTS bf_control.operation_notify(), bf_control.operation_record(),
+    bf_control.operation_count(), bf_control.usage_settle(), bf_control.is_tenant_id(text);
 
 DROP FUNCTION IF EXISTS bf_control.tenant_next_generation(), bf_control.tenant_role_follow();
 

@@ -204,3 +204,42 @@ async def test_use_is_told_to_nobody(database: Database, conn: asyncpg.Connectio
 
     await until(told, what="the notification")
     assert heard == [new.id]
+
+
+async def test_a_key_is_remembered_without_the_database_while_it_would_hold_and_no_longer(
+    database: Database, settings: Settings
+) -> None:
+    """For the calls that outlast the database. Whoever was refused last is not remembered, nor a wrong secret."""
+    cache = KeyCache(Keys(""), database, settings.direct_dsn(), use=KeyUse(database))
+    lasting, ending, revoked = [await _made(database, Role.METRICS) for _ in range(3)]
+    async with database.connection() as conn:
+        await conn.execute("UPDATE bf_control.api_key SET expires_at = now() + interval '3 s' WHERE id = $1", ending.id)
+    for new in (lasting, ending, revoked):
+        await cache.verify(new.key)
+    await until(lambda: _listening(cache), what="listening")
+    for new in (lasting, ending, revoked):
+        await cache.verify(new.key)
+    async with database.connection() as conn:
+        await conn.execute("UPDATE bf_control.api_key SET revoked_at = now() WHERE id = $1", revoked.id)
+
+    async def refused() -> bool:
+        return cache.remembered(revoked.key) is None
+
+    await until(refused, within=_SECONDS, what="forgetting")
+    await cache.stop()
+    await database.close()
+    known = cache.remembered(lasting.key)
+    assert known is not None
+    assert known.id == lasting.id
+    assert cache.remembered(f"bfk_{lasting.id}.{'A' * 43}") is None
+
+    async def ended() -> bool:
+        return cache.remembered(ending.key) is None
+
+    await until(ended, within=5, what="the end of the key")
+    assert cache.remembered(lasting.key) is not None
+
+
+async def _listening(cache: KeyCache) -> bool:
+    """And it has forgotten what it knew before."""
+    return cache._changes > 0

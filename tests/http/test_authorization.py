@@ -25,6 +25,7 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/livez"): None,
     ("GET", "/readyz"): None,
     ("GET", "/health"): Role.VIEWER,
+    ("GET", "/metrics"): Role.METRICS,
     ("GET", "/v1/schema"): Role.VIEWER,
     ("GET", "/v1/schema/sql"): Role.VIEWER,
     ("GET", "/v1/isolation"): Role.VIEWER,

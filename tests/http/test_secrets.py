@@ -86,11 +86,15 @@ async def test_no_planted_secret_comes_out(
         answers = await _requests(service.client, planted)
         kept = await service.client.get("/v1/tenants/acme_corp/integrations/auth_rbac")
         assert kept.status_code == 200, "one secret was kept, encrypted"
+        scraper = await service.client.post("/v1/api-keys", json={"name": "scraper", "role": "metrics"})
+        scraped = await service.client.get("/metrics", headers={"Authorization": f"Bearer {scraper.json()['key']}"})
+        assert scraped.status_code == 200
     told = await bf_admin("doctor", "--json", env=env)
     shown = await bf_admin("integrations", "list", "acme_corp", env=env)
     places = {
         "answers": "\n".join(f"{answer.headers}\n{answer.text}" for answer in answers),
         "logs": "\n".join(log.read_text() for log in tmp_path.glob("serve-*.log")),
+        "metrics": scraped.text,
         "doctor": told.stdout + told.stderr,
         "command line": shown.stdout + shown.stderr,
         **await _stored(superuser),

@@ -38,6 +38,10 @@ class Probes:
         """What the last look at who may get around row-level security has found."""
         return read(await self._transport.send(_call.get("/v1/isolation")), Isolation)
 
+    async def metrics(self) -> str:
+        """Figures for Prometheus, as text: for a key of the role `metrics`."""
+        return (await self._transport.send(_call.get("/metrics"))).text
+
     async def _probe(self, path: str, model: type[M]) -> M:
         response = await self._transport.once(_call.get(path))
         if response.status_code not in {httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE}:

@@ -38,6 +38,10 @@ class Probes:
         """What the last look at who may get around row-level security has found."""
         return read(self._transport.send(_call.get("/v1/isolation")), Isolation)
 
+    def metrics(self) -> str:
+        """Figures for Prometheus, as text: for a key of the role `metrics`."""
+        return (self._transport.send(_call.get("/metrics"))).text
+
     def _probe(self, path: str, model: type[M]) -> M:
         response = self._transport.once(_call.get(path))
         if response.status_code not in {httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE}:
