@@ -56,7 +56,7 @@ class RequireRole(SecurityBase):
         self.in_body: Final = in_body
 
     async def __call__(self, request: Request) -> Actor:
-        actor = await _authenticate(request)
+        actor = await self.authenticate(request)
         request.state.actor = actor  # whoever is refused from here on is known to the audit trail
         request.state.caller = actor.id  # for RateLimits
         if not self.in_body:
@@ -66,6 +66,10 @@ class RequireRole(SecurityBase):
             detail = f"This call needs the role {self.role}; the caller's is {actor.role}."
             raise InsufficientScope(detail, needed=self.role)
         return actor
+
+    async def authenticate(self, request: Request) -> Actor:
+        """Who calls. Raises Unauthenticated."""
+        return await authenticate(request)
 
 
 def is_foreign(actor: Actor, asked: str) -> bool:
@@ -99,8 +103,8 @@ CurrentReader = Annotated[Actor, Depends(RequireRole(Role.READER, in_body=True))
 Public = Depends(public)
 
 
-async def _authenticate(request: Request) -> Actor:
-    """Raises Unauthenticated."""
+async def authenticate(request: Request) -> Actor:
+    """By the headers alone. Raises Unauthenticated."""
     services: HttpServices = request.app.state.services
     headers = request.headers
     scheme, _, bearer = headers.get("Authorization", "").partition(" ")
