@@ -29,6 +29,8 @@ from app.collect.schemas import PAGES
 from app.config import routes as config
 from app.config.schemas import VersionOut
 from app.dashboard import routes as dashboard
+from app.dashboard.access import Page
+from app.dashboard.edge import PageEdge
 from app.db.pool import Database
 from app.db.pools import ddl_database, request_database
 from app.db.readiness import Readiness
@@ -66,6 +68,7 @@ from app.schema import files, startup
 from app.schema import routes as schema
 from app.schema.expected import ExpectedTenants
 from app.schema.script import Target
+from app.sessions.model import Lifetime
 from app.settings import Settings
 from app.tenants import backup_routes as backups
 from app.tenants import bulk_routes as bulk
@@ -75,6 +78,7 @@ from app.tenants import routes as tenants
 from app.tenants.repair_schemas import VerificationOut
 from app.tenants.schemas import TenantFull, TenantOut
 from app.tokens.provider import Provider
+from app.tokens.signin import SignIn
 from app.tokens.verifier import Verifier
 from app.webhooks import routes as webhooks
 from app.webhooks.schemas import DeliveryOut, IssuedWebhookOut, ReplayOut, WebhookOut
@@ -105,7 +109,6 @@ _ROUTERS = (
     collect.router,
     audit.router,
     health.router,
-    dashboard.router,
 )
 _TAGS = {
     "schema": "What is installed, bringing it up to date, and taking it away",
@@ -145,6 +148,8 @@ class Services(HttpServices):
     backups_configured: bool
     expected: ExpectedTenants
     second_approver: bool
+    page: Page
+    sign_in: SignIn | None
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -168,8 +173,10 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
         routes=_routes(),
     )
-    app.add_middleware(RateLimits, limits=Limits(requests=settings.requests_rate(), failures=settings.failures_rate()))
+    rates = Limits(requests=settings.requests_rate(), failures=settings.failures_rate(), logins=settings.logins_rate())
+    app.add_middleware(RateLimits, limits=rates)
     app.add_middleware(RequestContext, max_body_size=MAX_BODY, deadline=settings.request_timeout)
+    app.add_middleware(PageEdge)
     problem.install(app)
     auth.require_declared_roles(app)
     _describe(app)
@@ -183,6 +190,7 @@ def _routes() -> list[BaseRoute]:
     for router in _ROUTERS:
         first = [Depends(refuse_unknown_query), Depends(refuse_other_media), Depends(refuse_deep_json)]
         every.include_router(router, max_body_size=MAX_BODY, dependencies=first)
+    every.include_router(dashboard.router, max_body_size=MAX_BODY)  # its forms are no JSON
     return every.routes
 
 
@@ -252,6 +260,8 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
             backups_configured=settings.backup_url is not None,
             expected=ExpectedTenants(ddl, files.migrations()),
             second_approver=settings.second_approver,
+            page=_page(settings),
+            sign_in=SignIn.of(settings),
             worker=Worker(settings, ddl, readiness) if with_worker else None,
         )
         app.state.services = services
@@ -270,6 +280,14 @@ def _lifespan(settings: Settings, *, with_worker: bool) -> Callable[[FastAPI], A
                 await _stop(services, tasks)
 
     return lifespan
+
+
+def _page(settings: Settings) -> Page:
+    return Page.of(
+        settings.api_key_pepper.get_secret_value(),
+        Lifetime(idle=settings.session_idle, longest=settings.session_longest),
+        public_url=settings.public_url,
+    )
 
 
 async def _prepare(settings: Settings, services: Services, ddl: Database) -> None:
