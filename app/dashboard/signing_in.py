@@ -198,10 +198,10 @@ def _attempt(request: Request) -> tuple[Attempt, str]:
 async def log_out(request: Request, db: Db) -> Response:
     """Ends this session, not the one at the issuer."""
     fields = await forms.read(request)
-    forms.require_known(fields, {access.FIELD})
     token = access.session_token(request)
     if token:
         await access.require_form(request, token)
+        forms.require_known(fields, {access.FIELD})
         actor = await access.signed_in(request)
         if actor is not None:
             async with db.transaction() as conn:

@@ -9,6 +9,7 @@ import pytest
 from app.apikeys.model import Role
 from tests.support.api import Api
 from tests.support.data import make_tenant, suspend
+from tests.support.polling import ended
 from tests.support.visitor import forms, text, visiting
 
 _HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;{{7*7}}"
@@ -84,10 +85,7 @@ async def test_a_tenant_is_created_by_a_form_once_however_often_it_is_sent(api: 
         page = await visitor.get(first.headers["Location"])
         assert "tenant.provision" in text(page)
         operation_id = first.headers["Location"].rpartition("/")[2]
-        for _ in range(200):
-            operation = (await api.client.get(f"/v1/operations/{operation_id}")).json()
-            if operation["finished_at"]:
-                break
+        await ended(api.client, f"/v1/operations/{operation_id}", within=60)
         done = await visitor.get(f"/ui/operations/{operation_id}")
         assert "setup tenant" in text(done)
         assert "hx-trigger" not in done.text, "it has ended: nothing is asked any more"
