@@ -21,12 +21,16 @@
     const rows = [...table.querySelectorAll("tbody tr")];
     const data = [rows.map((row) => Number(row.dataset.at)), rows.map((row) => Number(row.dataset.bytes))];
     const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    // Days, or hours of one; sizes at powers of two.
+    const days = data[0].at(-1) - data[0][0] > 172800;
+    const times = (_, marks) => marks.map((mark) => new Date(mark * 1000).toISOString().slice(...(days ? [5, 10] : [11, 16])));
+    const steps = Array.from({ length: 40 }, (_, power) => 2 ** (power + 10));
     const axis = { stroke: color("--faint"), grid: { stroke: color("--line") }, ticks: { stroke: color("--line") } };
     chart.replaceChildren();
     new uPlot({
-      width: chart.clientWidth, height: 180, legend: { show: false }, cursor: { drag: { x: false, y: false } },
+      width: chart.clientWidth - 16, height: 180, tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"), legend: { show: false }, cursor: { drag: { x: false, y: false } },
       scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
-      axes: [axis, { ...axis, size: 70, values: (_, marks) => marks.map(bytes) }],
+      axes: [{ ...axis, values: times }, { ...axis, size: 70, incrs: steps, values: (_, marks) => marks.map(bytes) }],
       series: [{}, {
         stroke: color("--accent"), fill: color("--accent-soft"), width: 2, paths: uPlot.paths.stepped({ align: 1 }),
         points: { show: rows.length < 40 },
