@@ -29,6 +29,8 @@ from app.collect.schemas import PAGES
 from app.config import routes as config
 from app.config.schemas import VersionOut
 from app.dashboard import routes as dashboard
+from app.dashboard.access import Page
+from app.dashboard.edge import PageEdge
 from app.db.pool import Database
 from app.db.pools import ddl_database, health_database, request_database
 from app.db.readiness import Readiness
@@ -76,6 +78,7 @@ from app.schema import files, script, startup
 from app.schema import routes as schema
 from app.schema.expected import ExpectedTenants
 from app.schema.script import Target
+from app.sessions.model import Lifetime
 from app.settings import Settings
 from app.tenants import backup_routes as backups
 from app.tenants import bulk_routes as bulk
@@ -85,6 +88,7 @@ from app.tenants import routes as tenants
 from app.tenants.repair_schemas import VerificationOut
 from app.tenants.schemas import TenantFull, TenantOut
 from app.tokens.provider import Provider
+from app.tokens.signin import SignIn
 from app.tokens.verifier import Verifier
 from app.tracing import Tracing, of_environment
 from app.webhooks import routes as webhooks
@@ -118,7 +122,6 @@ _ROUTERS = (
     health.router,
     tenant_health.router,
     metrics.router,
-    dashboard.router,
 )
 _TAGS = {
     "schema": "What is installed, bringing it up to date, and taking it away",
@@ -162,6 +165,8 @@ class Services(HttpServices):
     figures: FleetFigures
     exposition: Exposition
     pools: Mapping[str, Database]
+    page: Page
+    sign_in: SignIn | None
 
     def release(self) -> None:
         """The process is about to stop: nobody waits any longer, and no new job is taken."""
@@ -189,7 +194,8 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         separate_input_output_schemas=False,
         routes=_routes(),
     )
-    app.add_middleware(RateLimits, limits=Limits(requests=settings.requests_rate(), failures=settings.failures_rate()))
+    rates = Limits(requests=settings.requests_rate(), failures=settings.failures_rate(), logins=settings.logins_rate())
+    app.add_middleware(RateLimits, limits=rates)
     app.add_middleware(
         RequestContext,
         max_body_size=MAX_BODY,
@@ -197,6 +203,7 @@ def create_app(settings: Settings, *, with_worker: bool = False) -> FastAPI:
         watch=requests,
         current=None if tracing is None else tracing.traceparent,
     )
+    app.add_middleware(PageEdge)
     problem.install(app)
     auth.require_declared_roles(app)
     _describe(app)
@@ -223,6 +230,7 @@ def _routes() -> list[BaseRoute]:
     for router in _ROUTERS:
         first = [Depends(refuse_unknown_query), Depends(refuse_other_media), Depends(refuse_deep_json)]
         every.include_router(router, max_body_size=MAX_BODY, dependencies=first)
+    every.include_router(dashboard.router, max_body_size=MAX_BODY)  # its forms are no JSON
     return every.routes
 
 
@@ -295,6 +303,8 @@ def _lifespan(
             exposition=Exposition(requests, version=app.version),
             pools={"requests": database, "ddl": ddl},
             summary=_summary(settings, database, looking),
+            page=_page(settings),
+            sign_in=SignIn.of(settings),
         )
         app.state.services = services
         async with database, ddl, looking:
@@ -324,6 +334,14 @@ def _summary(settings: Settings, requests: Database, looking: Database) -> Summa
         release=release(),
         interval=settings.health_interval,
         thresholds=thresholds_of(settings),
+    )
+
+
+def _page(settings: Settings) -> Page:
+    return Page.of(
+        settings.api_key_pepper.get_secret_value(),
+        Lifetime(idle=settings.session_idle, longest=settings.session_longest),
+        public_url=settings.public_url,
     )
 
 

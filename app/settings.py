@@ -99,6 +99,16 @@ def _event_source(value: str) -> str:
     return value
 
 
+def _public_url(value: str) -> str:
+    if (
+        value
+        and re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:.]+](:[0-9]{1,5})?", value)
+        is None
+    ):
+        raise ValueError("must be a scheme and a host, such as https://bf.example.com")
+    return value
+
+
 def _anchor_url(value: str) -> str:
     """As a backup's. HTTP has no way to read an anchor back, or to see that there is one."""
     if value.lower().startswith(("http://", "https://")):
@@ -227,6 +237,22 @@ class Settings(BaseSettings):
     )
     oidc_leeway: float = Field(30.0, ge=0, le=300, description="Seconds that the issuer's clock may differ.")
 
+    oidc_client_id: str = Field("", description="The page's own client at the issuer, for signing in there.")
+    oidc_client_secret: SecretStr = SecretStr("")
+    oidc_scope: str = Field("openid", min_length=1, description="What the page asks the issuer for.")
+    public_url: Annotated[str, AfterValidator(_public_url)] = Field(
+        "", description="Where people reach the page: https://bf.example.com. By default what their browser says."
+    )
+    session_idle: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(minutes=30), ge=timedelta(minutes=1), description="After so long without a click, sign in again."
+    )
+    session_longest: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(hours=12), ge=timedelta(minutes=1), description="The same, clicks or not."
+    )
+    login_limit: Annotated[str, AfterValidator(_rate)] = Field(
+        "20/minute", description="Attempts to sign in to the page from one address, of each API process, or off."
+    )
+
     event_source: Annotated[str, AfterValidator(_event_source)] = Field(
         "urn:apg:bf-tenant-admin", description="The `source` of events that webhooks are sent: a URI of this service."
     )
@@ -301,6 +327,10 @@ class Settings(BaseSettings):
     def failures_rate(self) -> Rate | None:
         """Of BF_AUTH_FAILURE_LIMIT."""
         return Rate.parse(self.auth_failure_limit)
+
+    def logins_rate(self) -> Rate | None:
+        """Of BF_LOGIN_LIMIT."""
+        return Rate.parse(self.login_limit)
 
     def keyring(self) -> Keyring:
         """Of BF_SECRET_KEYS."""

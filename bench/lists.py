@@ -15,7 +15,7 @@ from app.registry.model import State
 from app.registry.page_queries import OrderBy, page
 from bench.support import Server, heading, machine, parser, private_server, report, scratch
 
-_FILL: Final = """
+FILL: Final = """
 INSERT INTO bf_control.tenant (tenant_id, tenant_name, schema_name, state, schema_version, subscription_tier, features,
                                created_by, created_at)
 SELECT id, 'Firm ' || md5(n::text), 'bf_' || id,
@@ -59,7 +59,7 @@ async def _filled(server: Server, rows: int) -> Connection:
     await admin.execute(await admin.fetchval(_CLONE, name, template))
     await admin.close()
     conn = await asyncpg.connect(f"{server.dsn.rpartition('/')[0]}/{name}")
-    await conn.execute(_FILL, 1, rows)
+    await conn.execute(FILL, 1, rows)
     await conn.execute("ANALYZE bf_control.tenant")
     await conn.execute("ANALYZE bf_control.listed_feature")
     return conn

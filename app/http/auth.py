@@ -62,7 +62,7 @@ class RequireRole(SecurityBase):
     async def __call__(self, request: Request) -> Actor:
         asked = request.path_params
         about(tenant_id=asked.get("tenant_id"), operation_id=asked.get("operation_id"))
-        actor = await _authenticate(request, outlasts=self.outlasts)
+        actor = await self.authenticate(request)
         request.state.actor = actor  # whoever is refused from here on is known to the audit trail
         request.state.caller = actor.id  # for RateLimits
         if not self.in_body:
@@ -72,6 +72,10 @@ class RequireRole(SecurityBase):
             detail = f"This call needs the role {self.role}; the caller's is {actor.role}."
             raise InsufficientScope(detail, needed=self.role)
         return actor
+
+    async def authenticate(self, request: Request) -> Actor:
+        """Who calls. Raises Unauthenticated."""
+        return await authenticate(request, outlasts=self.outlasts)
 
 
 def is_foreign(actor: Actor, asked: str) -> bool:
@@ -120,8 +124,8 @@ def _presented(request: Request) -> tuple[str, str | None]:
     return bearer, bearer or headers.get("X-API-Key")
 
 
-async def _authenticate(request: Request, *, outlasts: bool) -> Actor:
-    """Raises Unauthenticated."""
+async def authenticate(request: Request, *, outlasts: bool = False) -> Actor:
+    """By the headers alone. Raises Unauthenticated."""
     services: HttpServices = request.app.state.services
     bearer, presented = _presented(request)
     if presented is None:

@@ -23,6 +23,8 @@ _log = logger("app.http")
 _EXEMPT: Final = frozenset({"/livez", "/readyz"})
 _CREDENTIALS: Final = (b"authorization", b"x-api-key")
 _MOST_KNOWN: Final = 10_000
+# Where the operator's page is signed in to: what is tried there stands in a form, and not in a header.
+LOGIN: Final = "/ui/login"
 
 
 class TooManyFailures(RateLimited):
@@ -30,12 +32,18 @@ class TooManyFailures(RateLimited):
     title = "Too many failed authentications"
 
 
+class TooManyLogins(RateLimited):
+    code = "too_many_logins"
+    title = "Too many attempts to sign in"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of one caller, and of failed authentications from one address; None for no limit."""
+    """Of one caller; of failed authentications from one address, and of attempts to sign in. None for no limit."""
 
     requests: Rate | None
     failures: Rate | None
+    logins: Rate | None = None
 
 
 class RateLimits:
@@ -45,6 +53,7 @@ class RateLimits:
         self._app = app
         self._requests = None if limits.requests is None else Buckets(limits.requests)
         self._failures = None if limits.failures is None else Buckets(limits.failures)
+        self._logins = None if limits.logins is None else Buckets(limits.logins)
         # Hashes of credentials that were good the last time, and whose they are.
         self._known: Final[OrderedDict[bytes, str]] = OrderedDict()
 
@@ -62,6 +71,13 @@ class RateLimits:
                 error: RateLimited = TooManyFailures(
                     "Too many requests from this address had no valid credentials.", retry_after=refused.retry_after
                 )
+                await answer_to(Request(scope), error)(scope, receive, send)
+                return
+        if self._logins is not None and scope["method"] == "POST" and scope["path"] == LOGIN:
+            attempt = self._logins.take(address)
+            if not attempt.allowed:
+                _log.warning("too_many_logins", address=address)
+                error = TooManyLogins("Wait a little before you try again.", retry_after=attempt.retry_after)
                 await answer_to(Request(scope), error)(scope, receive, send)
                 return
         taken = None if self._requests is None else self._requests.take(caller or f"address:{address}")

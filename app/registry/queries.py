@@ -43,6 +43,9 @@ _GET_REQUEST = """
 SELECT state, request, last_operation_id FROM bf_control.tenant WHERE tenant_id = $1
 """
 _COUNT_LISTED = "SELECT count(*) FROM bf_control.tenant WHERE state <> 'deleted'"
+_CENSUS = """
+SELECT state, schema_version, count(*) AS tenants FROM bf_control.tenant GROUP BY state, schema_version
+"""
 _TAKEN = "SELECT tenant_id FROM bf_control.tenant WHERE tenant_id = ANY ($1::text[])"
 _RETRY = """
 UPDATE bf_control.tenant SET state = 'provisioning', error = NULL, last_operation_id = $2, updated_at = now()
@@ -188,6 +191,11 @@ async def count_listed(conn: Connection) -> int:
     """Tenants that are not deleted."""
     count: int = await conn.fetchval(_COUNT_LISTED)
     return count
+
+
+async def census(conn: Connection) -> list[tuple[State, int | None, int]]:
+    """How many tenants there are of each state and version. Reads every row of the registry."""
+    return [(State(row["state"]), row["schema_version"], row["tenants"]) for row in await conn.fetch(_CENSUS)]
 
 
 async def get_request(conn: Connection, tenant_id: TenantId) -> tuple[State, dict[str, Any], UUID | None] | None:

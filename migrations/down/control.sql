@@ -66,6 +66,8 @@ DROP FUNCTION IF EXISTS
     bf_control.make_role(text, text), bf_control.drop_role(text), bf_control.has_tenant_roles(),
     bf_control.tenants_role(), bf_control.tenant_role(text);
 
+DROP TABLE IF EXISTS bf_control.page_session;
+
 DROP TABLE IF EXISTS
     bf_control.collection_lease, bf_control.collection, bf_control.schema_snapshot, bf_control.table_snapshot,
     bf_control.index_snapshot, bf_control.size_history, bf_control.fleet_snapshot, bf_control.connection_snapshot,

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from app.apikeys.model import Role
 from app.apikeys.service import Keys
+from app.dashboard import assets
 from app.http import auth
 from app.http.auth import UndeclaredRoleError
 from app.main import create_app
@@ -21,7 +22,6 @@ from tests.support.problems import problem
 
 # The contract's column "role". A route that is not here has not been thought about.
 _ROLES: dict[tuple[str, str], Role | None] = {
-    ("GET", "/"): None,
     ("GET", "/livez"): None,
     ("GET", "/readyz"): None,
     ("GET", "/health"): Role.VIEWER,
@@ -108,6 +108,41 @@ _ROLES: dict[tuple[str, str], Role | None] = {
     ("GET", "/v1/operations/{operation_id}/events"): Role.VIEWER,
     ("GET", "/v1/operations/{operation_id}"): Role.VIEWER,
 }
+# The operator's page: the same roles, of somebody who is signed in. tests/dashboard/test_signing_in.py has the forms.
+_PAGES: dict[tuple[str, str], Role | None] = {
+    ("GET", "/"): None,
+    ("GET", "/ui/static/{asset}"): None,
+    ("POST", "/ui/login"): None,
+    ("GET", "/ui/login/issuer"): None,
+    ("GET", "/ui/login/callback"): None,
+    ("POST", "/ui/logout"): None,
+    ("GET", "/ui/fleet"): Role.VIEWER,
+    ("GET", "/ui/tenants"): Role.VIEWER,
+    ("GET", "/ui/tenants/new"): Role.OPERATOR,
+    ("POST", "/ui/tenants"): Role.OPERATOR,
+    ("GET", "/ui/tenants/{tenant_id}"): Role.VIEWER,
+    ("GET", "/ui/tenants/{tenant_id}/history"): Role.VIEWER,
+    ("POST", "/ui/tenants/{tenant_id}/suspend"): Role.OPERATOR,
+    ("POST", "/ui/tenants/{tenant_id}/resume"): Role.OPERATOR,
+    ("POST", "/ui/tenants/{tenant_id}/delete"): Role.ADMIN,
+    ("POST", "/ui/tenants/{tenant_id}/restore"): Role.ADMIN,
+    ("POST", "/ui/tenants/{tenant_id}/rollback"): Role.OPERATOR,
+    ("POST", "/ui/tenants/{tenant_id}/verify"): Role.OPERATOR,
+    ("POST", "/ui/tenants/{tenant_id}/repair"): Role.OPERATOR,
+    ("GET", "/ui/operations"): Role.VIEWER,
+    ("GET", "/ui/operations/{operation_id}"): Role.VIEWER,
+    ("POST", "/ui/operations/{operation_id}/cancel"): Role.OPERATOR,
+    ("POST", "/ui/operations/{operation_id}/retry"): Role.OPERATOR,
+    ("GET", "/ui/audit"): Role.AUDITOR,
+}
+_ROLES |= _PAGES
+# Public ones that want a form, or an issuer, which here is none.
+_NOT_FOR_STRANGERS = {
+    ("POST", "/ui/login"): 415,
+    ("POST", "/ui/logout"): 415,
+    **{(method, "/ui/login/issuer"): 404 for method in ("GET", "HEAD")},
+    **{(method, "/ui/login/callback"): 404 for method in ("GET", "HEAD")},
+}
 # They name their tenant in the body; tests/features/test_ofrep.py has keys for one tenant.
 _IN_BODY = {path for _, path in _ROLES if path.startswith("/ofrep/")}
 # Wherever GET is, but for streams.
@@ -129,6 +164,7 @@ async def _call(
         "name": "ai_insights",
         "key": "ai_insights",
         "capability": "auth_rbac",
+        "asset": assets.url("app.css").rpartition("/")[2],
     }
     path = path.format(tenant_id=tenant_id, **names)
     content = b"{}" if method in {"POST", "PUT", "PATCH"} else None
@@ -241,7 +277,9 @@ async def test_a_stranger_is_401_on_every_route_that_is_not_public(idle_api: Api
     for (method, path), needed in (_ROLES | _HEADS).items():
         with subtests.test(f"{method} {path}"):
             response = await _call(idle_api, method, path, {})
-            if needed is None:
+            if (method, path) in _NOT_FOR_STRANGERS:
+                assert response.status_code == _NOT_FOR_STRANGERS[method, path]
+            elif needed is None:
                 assert response.status_code == 200
             else:
                 _refused(response, 401, "unauthenticated")
@@ -250,7 +288,7 @@ async def test_a_stranger_is_401_on_every_route_that_is_not_public(idle_api: Api
 async def test_every_documented_route_names_its_failures_and_its_security(idle_api: Api) -> None:
     document = idle_api.app.openapi()
     documented = {(m.upper(), p) for p, methods in document["paths"].items() for m in methods}
-    assert documented == set(_ROLES) - {("GET", "/")}
+    assert documented == set(_ROLES) - set(_PAGES)
     for method, path in documented:
         operation = document["paths"][path][method.lower()]
         if _ROLES[method, path] is not None:

@@ -1,6 +1,7 @@
 """An OpenID issuer of its own process space: authlib's authorization server, with keys that it rotates.
 
-What it issues is authlib's: RFC 9068 access tokens by the client-credentials grant. `sign` makes what no issuer would.
+What it issues is authlib's: RFC 9068 access tokens, by the client-credentials grant, and, for the person who is signed
+in there (`person` has their claims), by the authorization-code grant with PKCE. `sign` makes what no issuer would.
 """
 
 import logging
@@ -14,7 +15,8 @@ from typing import Any
 import httpx
 from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2.rfc6749 import ClientMixin
-from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant
+from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, ClientCredentialsGrant
+from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
 from flask import Flask, Response, jsonify
 from joserfc import jwt
@@ -23,6 +25,8 @@ from joserfc.jws import JWSRegistry
 from werkzeug.serving import BaseWSGIServer, make_server
 
 AUDIENCE = "bf-tenant-admin"
+# Of the page's client, and where it lets people be sent.
+PAGE, CALLBACK = "page", "http://test/ui/login/callback"
 
 
 class _Client(ClientMixin):  # type: ignore[misc]
@@ -45,7 +49,21 @@ class _Client(ClientMixin):  # type: ignore[misc]
         return True
 
     def check_grant_type(self, grant_type: str) -> bool:
-        return grant_type == "client_credentials"
+        return grant_type in {"client_credentials", "authorization_code"}
+
+    def check_response_type(self, response_type: str) -> bool:
+        return response_type == "code"
+
+    def check_redirect_uri(self, redirect_uri: str) -> bool:
+        return redirect_uri == CALLBACK
+
+
+class _Person:
+    def __init__(self, claims: dict[str, Any]) -> None:
+        self.claims = claims
+
+    def get_user_id(self) -> str:
+        return str(self.claims["sub"])
 
 
 class Issuer:
@@ -58,6 +76,8 @@ class Issuer:
         self.away = False
         self.published: dict[str, Any] | None = None
         self.discovery: dict[str, Any] = {}
+        self.person: dict[str, Any] = {"sub": "anna", "name": "Anna Operator", "roles": ["operator"]}
+        self.codes: dict[str, dict[str, Any]] = {}
         self.url = ""
         self.rotate()
 
@@ -110,12 +130,19 @@ class Issuer:
             def get_audiences(self, client: _Client, user: object, scope: str) -> str:
                 return AUDIENCE
 
-            def get_extra_claims(self, client: _Client, grant_type: str, user: object, scope: str) -> dict[str, Any]:
-                return client.claims
+            def get_extra_claims(self, client: _Client, grant_type: str, user: Any, scope: str) -> dict[str, Any]:
+                return client.claims if user is None else user.claims
 
         server = AuthorizationServer(app, query_client=self.clients.get, save_token=lambda token, request: None)
         server.register_token_generator("default", Tokens(issuer=self.url))
         server.register_grant(ClientCredentialsGrant)
+        server.register_grant(_codes(issuer), [CodeChallenge(required=True)])
+        self.clients[PAGE] = _Client(PAGE, {})
+
+        @app.get("/authorize")
+        def authorize() -> Any:
+            grant = server.get_consent_grant(end_user=_Person(issuer.person))
+            return server.create_authorization_response(grant_user=_Person(issuer.person), grant=grant)
 
         @app.post("/token")
         def token() -> Any:
@@ -123,7 +150,8 @@ class Issuer:
 
         @app.get("/.well-known/openid-configuration")
         def configuration() -> Any:
-            known = {"issuer": self.url, "jwks_uri": f"{self.url}/jwks", "token_endpoint": f"{self.url}/token"}
+            names = {"jwks_uri": "jwks", "token_endpoint": "token", "authorization_endpoint": "authorize"}
+            known = {"issuer": self.url, **{name: f"{self.url}/{path}" for name, path in names.items()}}
             return Response(status=503) if self.away else jsonify({**known, **self.discovery})
 
         @app.get("/jwks")
@@ -135,6 +163,40 @@ class Issuer:
             return jsonify(self.published or published)
 
         return app
+
+
+class _Code:
+    """What authlib asks of one: `kept` is what was asked for with it."""
+
+    def __init__(self, kept: dict[str, Any]) -> None:
+        self.code_challenge = kept["code_challenge"]
+        self.code_challenge_method = kept["code_challenge_method"]
+        self.kept = kept
+
+    def get_redirect_uri(self) -> str:
+        return str(self.kept["redirect_uri"])
+
+    def get_scope(self) -> str:
+        return "openid"
+
+
+def _codes(issuer: Issuer) -> type[AuthorizationCodeGrant]:
+    class Codes(AuthorizationCodeGrant):  # type: ignore[misc]
+        TOKEN_ENDPOINT_AUTH_METHODS = ("none", "client_secret_basic")
+
+        def save_authorization_code(self, code: str, request: Any) -> None:
+            issuer.codes[code] = {**request.payload.data, "person": issuer.person}
+
+        def query_authorization_code(self, code: str, client: object) -> _Code | None:
+            return _Code(issuer.codes[code]) if code in issuer.codes else None
+
+        def delete_authorization_code(self, authorization_code: _Code) -> None:
+            issuer.codes = {code: kept for code, kept in issuer.codes.items() if kept is not authorization_code.kept}
+
+        def authenticate_user(self, authorization_code: _Code) -> _Person:
+            return _Person(authorization_code.kept["person"])
+
+    return Codes
 
 
 def _lenient(algorithm: str) -> JWSRegistry:

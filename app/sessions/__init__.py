@@ -1,0 +1,1 @@
+"""Who is signed in at the operator's page."""
