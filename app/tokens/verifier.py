@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import httpx
@@ -59,7 +59,8 @@ class Verifier:
         self._now = now
         self._jwks = Jwks(provider.issuer, allow_http=provider.allow_http, clock=clock, transport=transport)
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._headers: OrderedDict[str, tuple[str, str | None]] = OrderedDict()
+        # An issuer writes the same one into all tokens that a key signs.
+        self._read = lru_cache(_MOST_HEADERS)(self._readable)
 
     async def stop(self) -> None:
         await self._jwks.stop()
@@ -103,16 +104,9 @@ class Verifier:
         """The algorithm, and the id of the key. Raises Refused: before any key is looked for."""
         if len(token) > _MOST_CHARACTERS or not token.isascii():
             raise Refused("too long, or no token")
-        written = token.partition(".")[0]
-        # An issuer writes the same one into all tokens that a key signs.
-        known = self._headers.get(written)
-        if known is None:
-            known = self._headers[written] = self._read(written)
-            if len(self._headers) > _MOST_HEADERS:
-                self._headers.popitem(last=False)
-        return known
+        return self._read(token.partition(".")[0])
 
-    def _read(self, written: str) -> tuple[str, str | None]:
+    def _readable(self, written: str) -> tuple[str, str | None]:
         """Raises Refused."""
         header = _object(_decoded(written))
         algorithm, kind, key_id = header.get("alg"), header.get("typ"), header.get("kid")

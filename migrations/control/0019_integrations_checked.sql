@@ -16,7 +16,7 @@ BEGIN
         RETURN 'must have a port from 1 to 65535';
     ELSIF bf_control.wrong_host(host) THEN
         RETURN 'must have a valid host name, or address';
-    ELSIF url ~ '://[^/@]*:[^/@]*@' OR bf_control.names_credential(part[3]) THEN
+    ELSIF bf_control.holds_credentials(to_jsonb(url)) OR bf_control.names_credential(part[3]) THEN
         RETURN 'must not hold credentials';
     END IF;
     RETURN NULL;
@@ -101,7 +101,7 @@ BEGIN
         RETURN bf_control.wrong_endpoint(plain);
     ELSIF name = 'level' THEN
         RETURN CASE WHEN plain COLLATE "C" !~ '^[a-z][a-z0-9_]{0,19}$' THEN 'must be a word such as detailed' END;
-    ELSIF plain ~ '://[^/@]*:[^/@]*@' THEN
+    ELSIF bf_control.holds_credentials(value) THEN
         RETURN 'must not hold credentials';
     ELSIF length(plain) NOT BETWEEN 1 AND 255 OR plain COLLATE "C" ~ '[\x01-\x1f\x7f]' THEN
         RETURN 'must be 1 to 255 characters, none of them a control character';

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from tests.config.support import OTHER, PATH, get, patch, put, rollback, versions
-from tests.integrations.support import AS_BEFORE
+from tests.integrations.support import AS_BEFORE, AS_NOW
 from tests.support import tables
 from tests.support.api import Api
 from tests.support.data import make_tenant, suspend
@@ -217,7 +217,7 @@ async def test_a_version_with_an_integration_that_is_not_taken_any_more_is_409(
     await conn.execute(AS_BEFORE)
     await conn.execute("UPDATE bf_shared.tenant_config SET apg_integrations = '{\"teleport\": 1}'")
     await conn.execute("UPDATE bf_shared.tenant_config SET apg_integrations = '{}'")
-    await conn.execute(AS_BEFORE.replace("DISABLE", "ENABLE"))
+    await conn.execute(AS_NOW)
     before = await tables.counts(superuser)
     problem(await rollback(idle_api, 2), 409, "version_refused")
     assert await tables.counts(superuser) == before

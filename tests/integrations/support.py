@@ -14,6 +14,7 @@ ENDPOINT = "https://auth.apg.platform"
 
 # As before integrations were checked: what SQL stored then may still be there.
 AS_BEFORE = "ALTER TABLE bf_shared.tenant_config DISABLE TRIGGER tenant_integrations_check"
+AS_NOW = AS_BEFORE.replace("DISABLE", "ENABLE")
 
 # The guide's example, and what there is beside it.
 GUIDE: dict[str, dict[str, Any]] = {

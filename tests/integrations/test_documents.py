@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.integrations.support import AS_BEFORE, DOCUMENTS, ENDPOINT, GUIDE, PATH, get, put
+from tests.integrations.support import AS_BEFORE, AS_NOW, DOCUMENTS, ENDPOINT, GUIDE, PATH, get, put
 from tests.support import tables
 from tests.support.api import Api
 from tests.support.data import make_tenant, suspend
@@ -186,7 +186,7 @@ async def test_what_sql_wrote_before_it_was_checked_is_read_as_it_is_with_why(
     }
     await conn.execute(AS_BEFORE)
     await conn.execute("UPDATE bf_shared.tenant_config SET apg_integrations = $1", json.dumps(stored))
-    await conn.execute(AS_BEFORE.replace("DISABLE", "ENABLE"))
+    await conn.execute(AS_NOW)
     listed = {one["capability"]: one for one in (await idle_api.client.get(PATH)).json()["items"]}
     assert {name: one["stored"] for name, one in listed.items()} == stored
     assert not any(one["valid"] for one in listed.values())
