@@ -17,7 +17,7 @@ _SHOWN: Final = 20
 _STATES = "SELECT state, count(*) AS tenants FROM bf_control.tenant GROUP BY state ORDER BY state"
 _RUNNING = """
 SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
-       result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
+       result, error, actor, role, source_address, request_id, traceparent, cancel_requested_at, retry_of
   FROM bf_control.operation WHERE status IN ('queued', 'running')
  ORDER BY created_at LIMIT $1
 """

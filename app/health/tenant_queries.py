@@ -15,7 +15,7 @@ SELECT f.value ->> 'reason' AS reason
 """
 _NEWEST = """
 SELECT id, kind, tenant_id, status, created_at, started_at, finished_at, attempts, parameters, progress, steps,
-       result, error, actor, request_id, traceparent, cancel_requested_at, retry_of
+       result, error, actor, role, source_address, request_id, traceparent, cancel_requested_at, retry_of
   FROM bf_control.operation WHERE tenant_id = $1 ORDER BY created_at DESC, id DESC LIMIT 1
 """
 
