@@ -6,19 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from app.db.pool import Connection
-from app.health.schemas import Health
+from app.health import checks
+from app.health.model import Finding
 from app.operations import service as operations
 from app.operations.model import Status
 from app.operations.service import OperationFilter
-from app.registry.model import State
-from app.schema.service import SchemaState
 
 _RECENT: Final = timedelta(days=1)
 _NAMED: Final = 5
-_MENDS: Final[Mapping[str, str]] = {
-    "isolation_broken": "GET /v1/isolation names each fault with the SQL that mends it; so does bf-admin isolation.",
-    "schema_not_installed": "bf-admin upgrade",
-}
+_UI: Final = "/ui"
+# Of what a check refers to, what the page shows too.
+_SHOWN: Final = ("/v1/tenants", "/v1/operations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,54 +34,23 @@ def ordered(found: Iterable[Attention]) -> list[Attention]:
     return sorted(found, key=lambda one: one.status != "fail")
 
 
-def of_checks(health: Health) -> list[Attention]:
-    """Of a process, or of the service as a whole: whatever does not pass."""
+def of_findings(findings: Mapping[str, Finding]) -> list[Attention]:
+    """Whatever of /health does not pass; a reason says what to do, too."""
     return [
         Attention(
-            status=check.status,
-            title=f"{name.replace('_', ' ').capitalize()}: {(check.reason or check.status).replace('_', ' ')}",
-            detail="" if check.observed is None else f"observed: {check.observed}",
-            mend=_MENDS.get(check.reason or "", ""),
+            status="fail" if finding.status == "fail" else "warn",
+            title=name.replace("_", " ").capitalize(),
+            detail=finding.reason or "",
+            url=_page_of(finding.related),
         )
-        for name, check in health.checks.items()
-        if check.status != "pass"
+        for name, finding in checks.attention(findings)
     ]
 
 
-def of_tenants(by_state: Mapping[State, int], *, behind: int) -> list[Attention]:
-    found = []
-    if failed := by_state.get(State.FAILED):
-        found.append(
-            Attention(
-                status="fail",
-                title=f"{failed} {_tenants(failed)} failed",
-                mend="Each says why; the operation that failed can be retried, or the tenant purged.",
-                url="/ui/tenants?state=failed",
-            )
-        )
-    if behind:
-        found.append(
-            Attention(
-                status="warn",
-                title=f"{behind} {_tenants(behind)} not at the latest schema version",
-                mend="POST /v1/schema/upgrade, or bf-admin upgrade, brings each along.",
-            )
-        )
-    return found
-
-
-def of_schema(state: SchemaState) -> list[Attention]:
-    if not state.pending:
-        return []
-    names = ", ".join(f"{m.layer} {m.version} {m.name}" for m in state.pending[:_NAMED])
-    return [
-        Attention(
-            status="warn",
-            title=f"{len(state.pending)} migrations pending",
-            detail=names,
-            mend="POST /v1/schema/upgrade, or bf-admin upgrade, applies them.",
-        )
-    ]
+def _page_of(related: str | None) -> str | None:
+    if related is None or not related.startswith(_SHOWN):
+        return None
+    return _UI + related.removeprefix("/v1")
 
 
 async def failed_operations(conn: Connection) -> list[Attention]:
@@ -101,7 +68,3 @@ async def failed_operations(conn: Connection) -> list[Attention]:
         for operation in failed
         if (operation.finished_at or operation.created_at) > since
     ]
-
-
-def _tenants(count: int) -> str:
-    return "tenant" if count == 1 else "tenants"

@@ -14,8 +14,8 @@ from app.dashboard import attention
 from app.dashboard.access import PageViewer
 from app.dashboard.templates import render
 from app.db.pool import Connection
-from app.health import ready
-from app.http.dependencies import Db, HttpServices
+from app.health.summary import Summary
+from app.http.dependencies import Db
 from app.operations import service as operations
 from app.operations.model import Operation, Status
 from app.operations.service import OperationFilter
@@ -23,7 +23,6 @@ from app.registry import service as registry
 from app.registry.model import State
 from app.schema import files
 from app.schema import service as schema
-from app.schema.service import SchemaState
 
 router = APIRouter(include_in_schema=False)
 _SHOWN: Final = 8
@@ -53,14 +52,8 @@ async def fleet_page(request: Request, actor: PageViewer, db: Db) -> HTMLRespons
         under_way = await _under_way(conn)
         recent, _ = await operations.page(conn, OperationFilter(), after=None, size=_SHOWN)
         failed = await attention.failed_operations(conn)
-    services: HttpServices = request.app.state.services
-    process = await ready.of_process(services.readiness, services.database)
-    found = [
-        *attention.of_checks(process),
-        *attention.of_tenants(counts.by_state, behind=_behind(counts, state)),
-        *attention.of_schema(state),
-        *failed,
-    ]
+    summary: Summary = request.app.state.services.summary
+    found = [*attention.of_findings((await summary.get()).findings), *failed]
     return render(
         request,
         "fleet.html",
@@ -94,12 +87,6 @@ def _summed(at: datetime, found: Sequence[tuple[State, int | None, int]]) -> Cou
         by_state={state: by_state[state] for state in State if by_state[state]},
         by_version={v: by_version[v] for v in sorted(by_version, key=lambda v: -(v or 0)) if by_version[v]},
     )
-
-
-def _behind(counts: Counts, state: SchemaState) -> int:
-    """How many tenants are not at the latest version yet."""
-    latest = state.current.get("tenant", 0)
-    return sum(tenants for version, tenants in counts.by_version.items() if version is not None and version < latest)
 
 
 async def _under_way(conn: Connection) -> list[Operation]:

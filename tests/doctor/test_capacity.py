@@ -31,7 +31,7 @@ async def test_a_lock_table_for_too_few(own: Cluster, each: int, status: str) ->
 async def test_too_few_connections(own: Cluster) -> None:
     env = {**environment(await own.create_database()), "BF_DB_POOL_MAX": "100"}
     finding = await check("connections", env, "warn")
-    assert "up to 115" in finding["observed"]
+    assert "up to 116" in finding["observed"]
     await _set(own, finding["mend"])
     await check("connections", env, "pass")
     await _set(own, "ALTER SYSTEM RESET ALL")

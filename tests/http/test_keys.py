@@ -60,7 +60,9 @@ async def _post(api: Api, path: str, body: Any, key: bytes) -> httpx.Response:
 async def test_a_key_that_is_none_is_400_at_every_route_and_does_nothing(
     idle_api: Api, superuser: asyncpg.Connection, operation: str, subtests: pytest.Subtests
 ) -> None:
-    posts = {r.path for r in auth.api_routes(idle_api.app) if "POST" in (r.methods or ())}
+    # The page's forms bring their own key, hidden: tests/dashboard.
+    routes = (route for route in auth.api_routes(idle_api.app) if not route.path.startswith("/ui/"))
+    posts = {route.path for route in routes if "POST" in (route.methods or ())}
     of = {"{tenant_id}": "acme_corp", "{capability}": "auth_rbac", "{key_id}": "0" * 16}
     named = {"/".join(of.get(part, part) for part in path.split("/")) for path in posts}
     assert named == _POSTS.keys() | _WITHOUT
