@@ -69,7 +69,7 @@ class Verifier:
         """Raises InvalidCredentials, with the same words whatever is wrong; InsufficientScope for a token without a
         role; IssuerUnavailable where its issuer's keys are not to be had.
         """
-        digest = hashlib.sha256(token.encode(errors="replace")).digest()
+        digest = hashlib.blake2b(token.encode(errors="replace"), digest_size=32).digest()
         kept = self._kept.get(digest)
         if kept is not None and self._holds(kept):
             return kept.caller
