@@ -82,7 +82,7 @@ def serve(port: int) -> None:
     """As `bf-admin serve` does, on the same event loop."""
     settings = Settings()
     app = with_bare_route(create_app(settings))
-    server = HttpServer(app, host="127.0.0.1", port=port, drain=settings.drain_timeout, started=lambda: None)
+    server = HttpServer(app, host="127.0.0.1", port=port, drain=1, head_seconds=10, started=lambda: None)
     uvloop.run(server.run_until_signal())
 
 

@@ -136,12 +136,12 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
 
 async def _prepare(server: Server, port: int, tenants: int) -> dict[str, bytes]:
     """Tenants, a viewer's key, and the request of each way."""
-    conn = await asyncpg.connect(server.dsn)
+    made = await asyncpg.connect(server.dsn)
     for number in range(tenants):
-        await conn.execute(_SETUP, f"bench_{number:05}")
-    await conn.execute(_WORKER)
-    await conn.execute("VACUUM (ANALYZE) bf_control.tenant")
-    await conn.close()
+        await made.execute(_SETUP, f"bench_{number:05}")
+    await made.execute(_WORKER)
+    await made.execute("VACUUM (ANALYZE) bf_control.tenant")
+    await made.close()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         await support.until(lambda: _ready(client))
     async with Database(server.dsn, max_size=1) as database, database.transaction() as conn:

@@ -77,7 +77,8 @@ def _serve(dsn: str, port: int) -> None:
     """The process of the service."""
     log.configure("WARNING", log_format="json")
     app = _with_bare_route(create_app(Settings.model_validate({"DATABASE_URL": dsn, "log_level": "WARNING"})))
-    uvloop.run(Server(app, host="127.0.0.1", port=port, drain=1, started=lambda: None).run_until_signal())
+    server = Server(app, host="127.0.0.1", port=port, drain=1, head_seconds=10, started=lambda: None)
+    uvloop.run(server.run_until_signal())
 
 
 @contextmanager
