@@ -282,8 +282,9 @@ async def test_no_transaction_takes_more_locks_because_there_are_more_tenants(si
     assert (len(few), len(many)) == (4, (500 if FULL else 12) + 2)
     assert max(few) > 200  # else nothing was counted
     assert max(many) <= max(few) + 10
-    # With 100 connections the lock table has room for 6400; all transactions together must leave most of it.
-    assert max(many) < 100 * LOCKS_PER_TRANSACTION / 5
+    # With 100 connections the lock table has room for 6400; even the last transaction, which drops the control layer,
+    # must leave most of it.
+    assert max(many) < 100 * LOCKS_PER_TRANSACTION / 4
 
 
 async def test_a_downgrade_that_was_cut_short_goes_on_where_it_stopped(installed: Site) -> None:
