@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import structlog
@@ -16,13 +16,29 @@ _QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "pgqueuer", "a
 _SUBJECTS: Final = ("tenant_id", "operation_id")
 
 
+class _Lines:
+    """Our own lines go straight to standard error. By way of the standard library's logging, which carries those of
+    others, the line of a request costs more than twice as much (bench/middleware.py).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def msg(self, line: str) -> None:
+        """What cannot be written fails nobody's request: there is nowhere else to say so."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+
+    debug = info = warning = error = critical = msg
+
+
 def configure(level: str, *, log_format: str = "auto") -> None:
     """To standard error: JSON lines, or coloured ones where `auto` finds a terminal. `level` as BF_LOG_LEVEL."""
     # Plain tracebacks: the rich ones show local variables, and with them a DSN or a key.
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -32,9 +48,9 @@ def configure(level: str, *, log_format: str = "auto") -> None:
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, *renderer],
+        logger_factory=_Lines,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -75,6 +91,6 @@ def trace_id(traceparent: str | None) -> str | None:
     return None if traceparent is None else traceparent.split("-")[1]
 
 
-def logger(name: str) -> structlog.stdlib.BoundLogger:
-    bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+def logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
     return bound

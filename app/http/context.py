@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Final, Protocol
 from uuid import uuid4
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -78,10 +77,9 @@ class RequestContext:
         bound = {"request_id": request_id}
         if state["traceparent"] is not None:
             bound["trace_id"] = str(trace_id(state["traceparent"]))
-        headers = Headers(scope=scope)
         exchange = _Exchange(scope, receive, send, method=method, watch=self._watch)
-        seconds = self._deadline + (preferred_wait(headers.getlist("prefer")) or 0)
-        declared = headers.get("content-length", "")
+        seconds = self._deadline + (_preferred(scope) if b"prefer" in raw else 0)
+        declared = raw.get(b"content-length", b"")
         # FastAPI counts what comes in; of a length that is declared, its answer is no problem+json.
         too_large = declared.isdigit() and int(declared) > self._max_body_size
         app = body_too_large(Request(scope)) if too_large else self._app
@@ -95,6 +93,10 @@ class RequestContext:
             return current
         given = raw.get(b"traceparent", b"")
         return given.decode() if _TRACEPARENT.fullmatch(given) else None
+
+
+def _preferred(scope: Scope) -> int:
+    return preferred_wait([value.decode("latin-1") for name, value in scope["headers"] if name == b"prefer"]) or 0
 
 
 def _too_much_head(scope: Scope) -> bool:
