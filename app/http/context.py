@@ -4,12 +4,14 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Final, Protocol
 from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
 
 from app.db import patience
 from app.errors import HeaderTooLarge
@@ -60,6 +62,7 @@ class RequestContext:
         self._deadline = deadline
         self._watch = watch
         self._current = current
+        self._log: Final = _log.bind()  # once: it is asked for with every request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,7 +80,7 @@ class RequestContext:
         bound = {"request_id": request_id}
         if state["traceparent"] is not None:
             bound["trace_id"] = str(trace_id(state["traceparent"]))
-        exchange = _Exchange(scope, receive, send, method=method, watch=self._watch)
+        exchange = _Exchange(scope, receive, send, method=method, watch=self._watch, log=self._log)
         seconds = self._deadline + (_preferred(scope) if b"prefer" in raw else 0)
         declared = raw.get(b"content-length", b"")
         # FastAPI counts what comes in; of a length that is declared, its answer is no problem+json.
@@ -102,17 +105,20 @@ def _preferred(scope: Scope) -> int:
 def _too_much_head(scope: Scope) -> bool:
     """The whole of it, the path too."""
     fields = scope["headers"]
-    size = sum(len(name) + len(value) for name, value in fields) + len(scope.get("raw_path") or b"")
+    size = sum(map(len, chain.from_iterable(fields))) + len(scope.get("raw_path") or b"")
     return len(fields) > _MOST_HEADERS or size + len(scope["query_string"]) > _MAX_HEAD
 
 
 class _Exchange:
     """One request and its answer; `status` is 0 until that has begun, `method` is the client's."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, method: str, watch: Watch) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, method: str, watch: Watch, log: FilteringBoundLogger
+    ) -> None:
         self._scope = scope
         self._method = method
         self._watch = watch
+        self._log = log
         self._receive = receive
         self._send = send
         self._reading = False
@@ -185,7 +191,7 @@ class _Exchange:
             pass  # who still sends is cut off
 
     def _note(self, seconds: float) -> None:
-        log = _log.debug if self._scope["path"] in QUIET_PATHS else _log.info
+        log = self._log.debug if self._scope["path"] in QUIET_PATHS else self._log.info
         log(
             "request",
             method=self._method,
