@@ -4,16 +4,19 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, Final
 
 import structlog
+from structlog.typing import EventDict, FilteringBoundLogger
 
 # Loggers that tell, at INFO, what our own request and job lines already say.
 _QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "pgqueuer", "asyncio")
 
 
-# What a line may be about, beside the request or the operation in which it is written.
-_SUBJECTS: Final = ("tenant_id", "operation_id")
+# Of the request or the operation in which a line is written. One variable, and not structlog's, which are one for each
+# id: they take a tenth of what the middleware costs.
+_ids: Final[ContextVar[dict[str, str]]] = ContextVar("ids", default={})  # noqa: B039 -- never changed, only replaced
 
 
 class _Lines:
@@ -37,7 +40,7 @@ def configure(level: str, *, log_format: str = "auto") -> None:
     # Plain tracebacks: the rich ones show local variables, and with them a DSN or a key.
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        with_ids,
         structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -70,20 +73,22 @@ def configure(level: str, *, log_format: str = "auto") -> None:
 @contextmanager
 def lines_about(**ids: str | None) -> Iterator[None]:
     """The block's lines have these ids, but for None, and those that about() adds until it ends."""
-    before = structlog.contextvars.bind_contextvars(**{name: value for name, value in ids.items() if value is not None})
+    token = _ids.set(_ids.get() | {name: value for name, value in ids.items() if value is not None})
     try:
         yield
     finally:
-        structlog.contextvars.unbind_contextvars(*_SUBJECTS)
-        structlog.contextvars.reset_contextvars(**before)
+        _ids.reset(token)
 
 
 def about(*, tenant_id: str | None = None, operation_id: str | None = None) -> None:
     """From here to the end of the request, its lines have these too, but for None."""
-    if tenant_id is not None:
-        structlog.contextvars.bind_contextvars(tenant_id=tenant_id)
-    if operation_id is not None:
-        structlog.contextvars.bind_contextvars(operation_id=operation_id)
+    found = {"tenant_id": tenant_id, "operation_id": operation_id}
+    _ids.set(_ids.get() | {name: value for name, value in found.items() if value is not None})
+
+
+def with_ids(_: object, __: str, line: EventDict) -> EventDict:
+    """As a processor of structlog. What the line itself says stands."""
+    return {**_ids.get(), **line}
 
 
 def trace_id(traceparent: str | None) -> str | None:
@@ -91,6 +96,6 @@ def trace_id(traceparent: str | None) -> str | None:
     return None if traceparent is None else traceparent.split("-")[1]
 
 
-def logger(name: str) -> structlog.typing.FilteringBoundLogger:
-    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
+def logger(name: str) -> FilteringBoundLogger:
+    bound: FilteringBoundLogger = structlog.get_logger(name)
     return bound

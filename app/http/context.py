@@ -5,8 +5,8 @@ import re
 import time
 from collections.abc import Callable
 from itertools import chain
+from secrets import token_hex
 from typing import Final, Protocol
-from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -73,7 +73,7 @@ class RequestContext:
             scope, send = head.as_get(scope), head.without_body(send)
         raw = dict(scope["headers"])
         given = raw.get(b"x-request-id", b"")
-        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid4())
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else token_hex(16)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         state["traceparent"] = self._traceparent(raw)

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from app.log import with_ids
 from app.main import MAX_BODY
 from app.settings import Settings
 from tests.support import oracle
@@ -186,7 +186,7 @@ async def test_a_bug_is_500_and_says_nothing_but_the_request_id(
         assert "levitating" not in str(body)
     await superuser.execute("ALTER TABLE bf_control.tenant RENAME COLUMN tenant_name TO renamed")
     for path in ("/v1/tenants/acme_corp", "/v1/tenants"):
-        with subtests.test(path), capture_logs([merge_contextvars]) as logged:
+        with subtests.test(path), capture_logs([with_ids]) as logged:
             response = await idle_api.client.get(path, headers={"X-Request-ID": "req-500"})
             body = problem(response, 500, "internal_error")
             assert body["request_id"] == "req-500"

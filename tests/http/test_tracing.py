@@ -2,9 +2,9 @@
 
 import asyncpg
 import pytest
-from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
+from app.log import with_ids
 from tests.support.api import Api
 
 _TRACE, _SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -41,7 +41,7 @@ _INVALID = (
 async def _asked(api: Api, number: int, traceparent: str) -> tuple[str, list[str | None]]:
     """The operation that a request with it leads to, and the traces in the log of that request."""
     path = f"/v1/tenants/traced_{number}"
-    with capture_logs(processors=[merge_contextvars]) as logged:
+    with capture_logs(processors=[with_ids]) as logged:
         answer = await api.client.put(path, json={"tenant_name": "T"}, headers={"traceparent": traceparent})
     assert answer.status_code == 202, answer.text
     traces = [line.get("trace_id") for line in logged if line["event"] == "request" and line["path"] == path]

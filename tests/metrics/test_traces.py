@@ -17,10 +17,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from starlette.requests import Request
 from starlette.responses import Response
-from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from app.log import trace_id
+from app.log import trace_id, with_ids
 from app.settings import Settings
 from tests.support.api import Api, running_api
 from tests.support.polling import until
@@ -181,7 +180,7 @@ async def test_values_in_the_text_of_a_statement_are_not_told() -> None:
 
 
 async def test_the_request_s_own_line_names_what_it_is_about(idle_api: Api) -> None:
-    with capture_logs(processors=[merge_contextvars]) as lines:
+    with capture_logs(processors=[with_ids]) as lines:
         created = await idle_api.client.post("/v1/tenants", json={"tenant_id": "acme_corp", "tenant_name": "A"})
         operation = created.json()["id"]
         await idle_api.client.get(f"/v1/operations/{operation}")
