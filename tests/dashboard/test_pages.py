@@ -230,15 +230,17 @@ async def test_the_fleet_is_what_the_collectors_saw_while_that_is_new(idle_api: 
     INSERT INTO bf_control.fleet_snapshot (taken_at, database_bytes, transaction_age, multixact_age, freeze_max_age,
         connections, max_connections, locks_used, locks_limit, lock_waits, catalogue, standbys, tenants)
     VALUES (now() - $1::interval, 1, 1, 1, 1, 1, 1, 1, 1, '[]', '[]', '[]',
-            '[{"state": "active", "schema_version": 1, "subscription_tier": "basic", "tenants": 777}]')
+            '[{"state": "active", "schema_version": 1, "subscription_tier": "basic", "tenants": %d}]')
     """
     async with visiting(idle_api.app) as visitor:
-        await conn.execute(seen, timedelta(minutes=6))
+        await conn.execute(seen % 77_777, timedelta(minutes=6))
         page = await visitor.sign_in(await idle_api.key(Role.VIEWER))
         assert "Tenants 1 " in text(page), "collectors that stopped are not believed"
-        await conn.execute(seen, timedelta(seconds=40))
+        await conn.execute(seen % 777, timedelta(seconds=50))
+        assert "Tenants 1 " in text(await visitor.get("/ui/fleet")), "as of now, where there are so few"
+        await conn.execute(seen % 77_777, timedelta(seconds=40))
         page = await visitor.get("/ui/fleet")
-        assert "Tenants 777" in text(page)
+        assert "Tenants 77\u202f777" in text(page)
         assert "As of 40 seconds ago" in text(page).replace("41", "40").replace("42", "40")
         assert "Workers No worker is heard of" in text(page), "as /health says it"
         assert page.text.index("No worker is heard of") < page.text.index("by-state"), (
