@@ -12,8 +12,10 @@ from typing import Final
 
 from app.db.pool import Connection
 
-# Right after its tenants were made a catalogue's statistics are old: the indexes are there, and this uses them. Nobody
-# is waited for: a table that is locked is looked at in the next round.
+# Right after its tenants were made a catalogue's statistics are old: the indexes are there, and this uses them. So that
+# all of an index's columns are used (of joined ones PostgreSQL may take the name alone, and read every tenant's table of
+# that name), what is looked up by several stands in a subquery that OFFSET 0 keeps apart. Nobody is waited for: a table
+# that is locked is looked at in the next round.
 _PREPARE = """
 SELECT set_config('search_path', 'pg_catalog', true), set_config('enable_seqscan', 'off', true),
        set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
@@ -39,7 +41,9 @@ _TABLES = """
 WITH asked AS MATERIALIZED (
     SELECT t.tenant_id, n.oid AS namespace, coalesce(s.measured_at < now() - $3::interval, true) AS anew
       FROM unnest($1::text[]) AS w(tenant_id)
-      JOIN bf_control.tenant t ON t.tenant_id = w.tenant_id AND t.schema_version IS NOT NULL
+     CROSS JOIN LATERAL (
+         SELECT t.tenant_id, t.schema_name FROM bf_control.tenant t
+          WHERE t.tenant_id = w.tenant_id AND t.schema_version IS NOT NULL OFFSET 0) t
       JOIN pg_namespace n ON n.nspname = t.schema_name
       LEFT JOIN bf_control.schema_snapshot s ON s.tenant_id = t.tenant_id
 ), found AS MATERIALIZED (
@@ -52,7 +56,11 @@ WITH asked AS MATERIALIZED (
                      pg_stat_get_autovacuum_count(c.oid)) AS activity
       FROM asked a
       JOIN unnest($2::text[]) AS w(table_name) ON true
-      JOIN pg_class c ON c.relname = w.table_name::name AND c.relnamespace = a.namespace AND c.relkind IN ('r', 'p')
+     CROSS JOIN LATERAL (
+         SELECT c.oid, c.relname, c.relfilenode, c.reltoastrelid, c.reltuples, c.relrowsecurity, c.relforcerowsecurity
+           FROM pg_class c
+          WHERE c.relname = w.table_name::name AND c.relnamespace = a.namespace AND c.relkind IN ('r', 'p')
+         OFFSET 0) c
      CROSS JOIN LATERAL (
          SELECT count(*) AS index_count, sum(x.relfilenode::bigint) AS files
            FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid) i
@@ -105,10 +113,14 @@ WITH found AS MATERIALIZED (
            i.indisunique OR i.indisexclusion AS is_unique, i.indisvalid AND i.indisready AS is_valid,
            CASE WHEN s.bytes IS NULL OR c.oid = ANY ($3::oid[]) THEN pg_relation_size(x.oid) ELSE s.bytes END AS bytes
       FROM unnest($1::text[]) AS w(tenant_id)
-      JOIN bf_control.tenant t ON t.tenant_id = w.tenant_id AND t.schema_version IS NOT NULL
+     CROSS JOIN LATERAL (
+         SELECT t.tenant_id, t.schema_name FROM bf_control.tenant t
+          WHERE t.tenant_id = w.tenant_id AND t.schema_version IS NOT NULL OFFSET 0) t
       JOIN pg_namespace n ON n.nspname = t.schema_name
       JOIN unnest($2::text[]) AS l(table_name) ON true
-      JOIN pg_class c ON c.relname = l.table_name::name AND c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
+     CROSS JOIN LATERAL (
+         SELECT c.oid, c.relname FROM pg_class c
+          WHERE c.relname = l.table_name::name AND c.relnamespace = n.oid AND c.relkind IN ('r', 'p') OFFSET 0) c
       JOIN pg_index i ON i.indrelid = c.oid
       JOIN pg_class x ON x.oid = i.indexrelid
       LEFT JOIN bf_control.index_snapshot s ON s.tenant_id = t.tenant_id AND s.index_name = x.relname::text
@@ -145,7 +157,9 @@ SELECT t.tenant_id, clock_timestamp(), clock_timestamp(), b.total_bytes, b.heap_
               ORDER BY 1),
        b.open_tables
   FROM unnest($1::text[]) AS w(tenant_id)
-  JOIN bf_control.tenant t ON t.tenant_id = w.tenant_id AND t.schema_version IS NOT NULL
+ CROSS JOIN LATERAL (
+     SELECT t.tenant_id, t.schema_version FROM bf_control.tenant t
+      WHERE t.tenant_id = w.tenant_id AND t.schema_version IS NOT NULL OFFSET 0) t
   LEFT JOIN bf_control.setting r ON r.name = 'enable_rls'
  CROSS JOIN LATERAL (
      SELECT coalesce(sum(k.total_bytes), 0) AS total_bytes, coalesce(sum(k.heap_bytes), 0) AS heap_bytes,

@@ -1,10 +1,11 @@
 """What a look at every tenant's tables keeps."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from app.collect import queries
+from app.collect import queries, walk_queries
 from app.collect.collector import Collecting
 from app.collect.model import Collector
 from app.db.pool import Database
@@ -186,3 +187,32 @@ async def _write(dsn: str) -> None:
         await writing.execute(_BUDGET)
         await writing.execute("ALTER TABLE bf_acme.budgets FORCE ROW LEVEL SECURITY")
     await writing.close()
+
+
+_BUFFERS = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, COSTS OFF, FORMAT JSON) "
+
+
+async def _pages_read(conn: asyncpg.Connection, *tenant_ids: str) -> int:
+    """Of the catalogue and of what is kept, by a look at these tenants; nothing of it stays."""
+    transaction = conn.transaction()
+    await transaction.start()
+    await walk_queries.prepare(conn, alone=True)  # type: ignore[arg-type]
+    names = [name for name, _ in (await walk_queries.layout(conn)).tables]  # type: ignore[arg-type]
+    read = 0
+    for sql, third in ((walk_queries._TABLES, walk_queries.ANEW), (walk_queries._INDEXES, [])):
+        for _ in range(2):  # the first fills the session's own caches
+            explained = json.loads(await conn.fetchval(_BUFFERS + sql, tenant_ids, names, third))
+        read += explained[0]["Plan"]["Shared Hit Blocks"] + explained[0]["Plan"]["Shared Read Blocks"]
+    await transaction.rollback()
+    return read
+
+
+async def test_a_look_at_some_tenants_reads_no_more_because_there_are_more(dsn: str, conn: asyncpg.Connection) -> None:
+    for name in ("acme", "globex"):
+        await make_tenant(conn, name)
+    await collect(dsn)
+    few = await _pages_read(conn, "acme", "globex")
+    for number in range(30):
+        await make_tenant(conn, f"other_{number}")
+    many = await _pages_read(conn, "acme", "globex")
+    assert many < few * 1.3
