@@ -12,10 +12,10 @@ from typing import Final
 
 from app.db.pool import Connection
 
-# Right after its tenants were made a catalogue's statistics are old: the indexes are there, and this uses them. So that
-# all of an index's columns are used (of joined ones PostgreSQL may take the name alone, and read every tenant's table of
-# that name), what is looked up by several stands in a subquery that OFFSET 0 keeps apart. Nobody is waited for: a table
-# that is locked is looked at in the next round.
+# Right after its tenants were made a catalogue's statistics are old: the indexes are there, and this uses them. What is
+# looked up by several columns stands in a subquery that OFFSET 0 keeps apart, so that all of them are used: in a join
+# PostgreSQL may take the name alone, and read every tenant's table of that name. Nobody is waited for: a table that is
+# locked is looked at in the next round.
 _PREPARE = """
 SELECT set_config('search_path', 'pg_catalog', true), set_config('enable_seqscan', 'off', true),
        set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
